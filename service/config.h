@@ -1,0 +1,47 @@
+#ifndef SERVICE_CONFIG_H
+#define SERVICE_CONFIG_H
+/* Settings: one table (service/config_table.h) gives the struct, defaults, parsing, range check, redaction, --help and the sample file.
+ * Sources, later wins: file (YAML), environment (MAILHATCH_…), command line. */
+#include "smtp/bytes.h"
+#include "smtp/engine.h"
+
+struct config_relay {                   /* owns its strings; `c` borrows them */
+    char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name;
+    struct relay_config c;
+};
+
+struct config {
+    char *listen, *admin_listen;        /* "127.0.0.1:8587", "[::1]:0", "unix:/path" */
+    char *default_relay;
+    char *store;
+    char **api_keys;                    /* n_api_keys; a key may be "name:secret" */
+    size_t n_api_keys;
+    char **allowed_hosts;
+    size_t n_allowed_hosts;
+    bool sandbox;
+    char *log_format, *log_level;       /* "json" | "text" | "auto"; "debug" | "info" | "warn" | "error" */
+    bool log_addresses;                 /* false: masked */
+    uint32_t request_timeout_ms, drain_delay_ms, drain_timeout_ms;
+    unsigned max_waiting, max_recipients, max_connections, smtp_loops;
+    size_t max_inflight_bytes, max_body_bytes;
+    struct config_relay *relays;
+    size_t n_relays;
+};
+
+struct config_errors {                  /* all mistakes at once: one sentence a line, with file:line or variable name */
+    struct bytes_buf text;
+    unsigned n, n_warnings;
+    struct bytes_buf warnings;
+};
+
+/* argv without the command word. 0, or -1 with errors filled. On 0 *out is owned: config_free. Warnings may come with 0. */
+int config_load(int argc, char **argv, struct config **out, struct config_errors *errors) MUST_CHECK;
+void config_free(struct config *c);
+void config_errors_init(struct config_errors *e);
+void config_errors_deinit(struct config_errors *e);
+/* For the composition root: adds the sandbox's relay and makes it the default. Copies. 0 or -1. */
+int config_add_relay(struct config *c, const char *name, const char *host, uint16_t port, const char *user, const char *password, const char *ca_pem) MUST_CHECK;
+void config_write_help(struct bytes_buf *out);          /* the options part of --help */
+void config_write_sample(struct bytes_buf *out);        /* a commented YAML file */
+void config_write_effective(const struct config *c, struct bytes_buf *out);     /* secrets redacted, each with its source */
+#endif

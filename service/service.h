@@ -1,0 +1,64 @@
+#ifndef SERVICE_SERVICE_H
+#define SERVICE_SERVICE_H
+/* The office's door: takes a checked struct mail, composes it, hands it to the engine, and answers once with what became of it.
+ * Everything here but service_new/_free is for the HTTP loop's thread, and callbacks run there. */
+#include "smtp/loop.h"
+#include "smtp/mail.h"
+#include "smtp/outcome.h"
+
+struct service;
+struct config;
+struct sandbox;
+
+/* What became of one send; lent to on_done for the length of the call. */
+struct send_result {
+    char id[37];
+    const char *message_id;             /* NULL when it was not composed */
+    const char *relay;                  /* name; NULL when none was chosen */
+    const char *relay_host;
+    uint16_t relay_port;
+    const char *relay_tls_mode;         /* "starttls", "implicit", "none" */
+    bool sandbox;
+    const struct mail *mail;            /* as submitted */
+    const char *const *rcpts;           /* envelope, in the order of rcpt_outcomes: to, cc, bcc, each once */
+    const struct smtp_outcome *rcpt_outcomes;   /* n_rcpts, or NULL when no attempt got that far */
+    size_t n_rcpts;
+    struct smtp_outcome outcome;
+    struct smtp_outcome cause;          /* relay_unavailable */
+    uint32_t retry_after_s;             /* 0: none known */
+    const struct delivery_report *report;       /* address, TLS, timings, attempts; NULL when it never reached the engine */
+};
+
+struct send_request {
+    struct mail *mail;                  /* taken over */
+    char request_id[65];
+    uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
+    void (*on_done)(void *ctx, const struct send_result *r);    /* exactly once; may run inside service_send */
+    void *ctx;
+};
+
+struct service_params {
+    const struct config *config;        /* borrowed for life */
+    struct loop *loop;                  /* the HTTP loop */
+    struct sandbox *sandbox;            /* NULL: none. Its relay is in config already */
+};
+struct service *service_new(const struct service_params *p, char err_out[200]) MUST_CHECK;
+void service_free(struct service *s);
+
+void service_send(struct service *s, struct send_request *r);   /* copies *r */
+bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay */
+
+/* Capacity, asked before a body is read: OUTCOME_SENT when there is room, else OVERLOADED or SHUTTING_DOWN. `bytes` are held until _release. */
+enum outcome_code service_reserve(struct service *s, size_t bytes) MUST_CHECK;
+void service_release(struct service *s, size_t bytes);
+
+void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx);  /* new sends: shutting_down; on_empty once nothing is running */
+bool service_is_draining(const struct service *s);
+bool service_is_ready(const struct service *s);
+struct sandbox *service_sandbox(const struct service *s);
+const struct config *service_config(const struct service *s);
+
+void service_count_http(struct service *s, const char *route, int status, uint64_t us);         /* route: a pattern, never a raw path */
+void service_log_http(struct service *s, const char *request_id, const char *method, const char *route, int status, uint64_t us);
+void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */
+#endif

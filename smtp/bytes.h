@@ -1,0 +1,64 @@
+#ifndef SMTP_BYTES_H
+#define SMTP_BYTES_H
+/* Views, growable buffers and byte queues with limits. Pure: no I/O, no globals. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MUST_CHECK __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* A place that cannot be reached. Aborts in builds for tests; in production it says why on stderr and aborts too:
+ * going on with a broken invariant could send a mail twice. */
+_Noreturn void unreachable(const char *why);
+
+/* Borrowed bytes; never owned, not NUL-terminated. */
+struct bytes_view {
+    const char *p;
+    size_t n;
+};
+static inline struct bytes_view bytes_view(const void *p, size_t n) { return (struct bytes_view){p, n}; }
+struct bytes_view bytes_view_str(const char *s);                        /* s may be NULL: empty view */
+bool bytes_equal(struct bytes_view a, struct bytes_view b);
+bool bytes_equal_nocase(struct bytes_view a, struct bytes_view b);      /* ASCII case only */
+bool bytes_starts_nocase(struct bytes_view a, const char *prefix);
+bool bytes_is_utf8(struct bytes_view v);                                /* strict RFC 3629 */
+bool bytes_is_ascii(struct bytes_view v);
+
+/* A growable buffer. An addition that would pass `max` or for which memory is missing sets `failed` and changes nothing more;
+ * so a composer adds freely and asks once at the end. Always NUL-terminated when p is not NULL (the NUL is not counted). */
+struct bytes_buf {
+    char *p;
+    size_t n, cap, max;
+    bool failed;
+};
+void bytes_buf_init(struct bytes_buf *b, size_t max);                   /* max 0: no limit but SIZE_MAX / 2 */
+void bytes_buf_deinit(struct bytes_buf *b);                             /* leaves an empty, usable buffer */
+void bytes_buf_reserve(struct bytes_buf *b, size_t more);
+void bytes_buf_add(struct bytes_buf *b, const void *p, size_t n);
+void bytes_buf_add_str(struct bytes_buf *b, const char *s);
+void bytes_buf_add_char(struct bytes_buf *b, char c);
+void bytes_buf_printf(struct bytes_buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+struct bytes_view bytes_buf_view(const struct bytes_buf *b);
+char *bytes_buf_take(struct bytes_buf *b, size_t *n_out) MUST_CHECK;    /* caller frees; NULL when failed. n_out may be NULL */
+
+/* A byte queue: added at the end, consumed at the front. Same failure rule as bytes_buf. */
+struct bytes_queue {
+    char *p;
+    size_t off, n, cap, max;                                            /* live bytes are p[off..n) */
+    bool failed;
+};
+void bytes_queue_init(struct bytes_queue *q, size_t max);
+void bytes_queue_deinit(struct bytes_queue *q);
+void bytes_queue_add(struct bytes_queue *q, const void *p, size_t n);
+char *bytes_queue_room(struct bytes_queue *q, size_t n);                /* n writable bytes at the end, or NULL; then _added */
+void bytes_queue_added(struct bytes_queue *q, size_t n);
+void bytes_queue_consume(struct bytes_queue *q, size_t n);
+void bytes_queue_release(struct bytes_queue *q);                        /* give back memory of an empty queue */
+static inline size_t bytes_queue_len(const struct bytes_queue *q) { return q->n - q->off; }
+static inline struct bytes_view bytes_queue_view(const struct bytes_queue *q)
+{
+    return bytes_view(q->p ? q->p + q->off : "", q->n - q->off);
+}
+#endif

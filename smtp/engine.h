@@ -1,0 +1,97 @@
+#ifndef SMTP_ENGINE_H
+#define SMTP_ENGINE_H
+/* The workshop's door: relays with their pools of SMTP sessions, on loops of their own. struct delivery goes down, struct delivery_report comes up. */
+#include "smtp/loop.h"
+#include "smtp/outcome.h"
+#include "smtp/session.h"
+
+struct engine;
+struct delivery_report;
+
+struct relay_config {                   /* strings borrowed for the engine's life */
+    const char *name, *host;
+    uint16_t port;
+    enum smtp_tls_mode tls_mode;
+    const char *user, *password;        /* NULL: no AUTH */
+    const char *ca_file, *ca_pem, *crl_file, *pins;
+    const char *ehlo_name;              /* NULL: FQDN host name, else the literal of the local socket's address */
+    unsigned max_sessions;              /* default 8 */
+    uint32_t dns_ms, connect_ms, connect_total_ms, one_flight_idle_ms, idle_ms, lifetime_ms;
+    struct smtp_timeouts timeouts;
+    unsigned mails_per_session;         /* 0: no limit */
+    size_t one_flight_max;
+};
+void relay_config_init(struct relay_config *c);                         /* the defaults of DESIGN §4 */
+
+struct engine_params {
+    const struct relay_config *relays;
+    size_t n_relays;
+    unsigned loops;                     /* SMTP loops, default 1; a relay lives on loop (index % loops) */
+};
+
+/* One mail on its way down. Heap object made by delivery_new; the engine owns it from submit on. */
+struct delivery {
+    struct loop_msg msg;                /* the engine's business, as are the fields below the line */
+    char id[37];                        /* the mail's id */
+    size_t relay;                       /* index into engine_params.relays */
+    char *from;                         /* reverse-path; "" is <> */
+    char **rcpts;
+    size_t n_rcpts;
+    char *content;                      /* canonical bytes; owned */
+    size_t content_n;
+    bool needs_8bit, needs_utf8, partial_reject;
+    uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
+    struct loop *reply_to;              /* where on_report runs */
+    void (*on_report)(struct delivery_report *r);                       /* owns r: delivery_report_free */
+    void *owner;                        /* handed back in the first report only; NULL in a late one */
+    struct delivery_state *state;       /* engine's */
+};
+struct delivery *delivery_new(size_t n_rcpts) MUST_CHECK;               /* zeroed, with room for n_rcpts pointers */
+void delivery_free(struct delivery *d);
+
+struct delivery_attempt {
+    enum outcome_code code;
+    enum stage stage;
+    bool reused_session;
+    uint32_t ms;
+};
+#define DELIVERY_ATTEMPTS_MAX 4
+
+/* Exactly one report with late == false for each delivery, at its deadline at the latest (plus a tick). When that one said outcome_unknown because of the deadline
+ * and the server's reply came after all, one more with late == true. */
+struct delivery_report {
+    struct loop_msg msg;
+    void *owner;
+    void (*on_report)(struct delivery_report *r);
+    char id[37];
+    size_t relay;
+    bool late;
+    struct smtp_outcome outcome;        /* the mail's; SENT also when some recipients were refused */
+    struct smtp_outcome cause;          /* relay_unavailable: the outcome that opened the circuit */
+    uint32_t retry_after_s;             /* 0: not known */
+    size_t n_rcpts;
+    struct smtp_outcome *rcpts;         /* one each, in the delivery's order */
+    unsigned n_attempts;
+    struct delivery_attempt attempts[DELIVERY_ATTEMPTS_MAX];
+    char address[64];                   /* of the relay, as connected; empty before */
+    bool has_tls, tls_verified, reused_session;
+    char tls_version[12], tls_cipher[48];
+    uint32_t queue_us, connect_us, tls_us, auth_us, send_us, total_us;  /* connect covers dns; auth covers banner and EHLOs */
+    unsigned flights;                   /* client flights used by this mail's last attempt */
+};
+void delivery_report_free(struct delivery_report *r);
+
+struct engine *engine_new(const struct engine_params *p, char err_out[200]) MUST_CHECK;  /* starts its threads */
+/* Any thread. Takes d over. A report comes in every case. */
+void engine_submit(struct engine *e, struct delivery *d);
+/* Any thread. Idle sessions QUIT; running ones finish; new deliveries are still served until engine_free. */
+void engine_drain(struct engine *e);
+void engine_free(struct engine *e);                                     /* joins the threads; call when every report has come (late ones are given up) */
+
+struct engine_relay_stats {             /* a snapshot; counters since start */
+    unsigned idle, busy, connecting, waiting;
+    bool circuit_open;
+    uint64_t opened, reused, stale, flights, mails;
+};
+void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out);   /* any thread; relaxed atomics */
+#endif

@@ -1,0 +1,279 @@
+#include "smtp/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The event loop: one epoll set, one heap of timers, one mailbox. */
+
+#define BATCH 256
+
+struct loop {
+    int epfd, evfd;
+    atomic_bool stopping;
+    uint64_t now;
+    struct loop_timer **heap;           /* heap[0] is due first; t->slot - 1 is its index */
+    size_t heap_n, heap_cap;
+    struct epoll_event batch[BATCH];
+    int batch_n, batch_at;
+    int (*before_wait)(void *ctx);
+    void *before_wait_ctx;
+    pthread_mutex_t lock;               /* guards the mailbox below, and nothing else */
+    struct loop_msg *first, **last;
+    bool awake;                         /* a wake-up is on its way: no second write to the eventfd */
+};
+
+uint64_t clock_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+uint64_t loop_now(const struct loop *l)
+{
+    return l->now;
+}
+
+struct loop *loop_new(void)
+{
+    struct loop *l = calloc(1, sizeof(*l));
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+
+    if (!l)
+        return NULL;
+    l->epfd = epoll_create1(EPOLL_CLOEXEC);
+    l->evfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->last = &l->first;
+    l->now = clock_us() / 1000;
+    pthread_mutex_init(&l->lock, NULL);
+    if (l->epfd < 0 || l->evfd < 0 || epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->evfd, &ev) < 0) {
+        loop_free(l);
+        return NULL;
+    }
+    return l;
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    if (l->epfd >= 0)
+        close(l->epfd);
+    if (l->evfd >= 0)
+        close(l->evfd);
+    pthread_mutex_destroy(&l->lock);
+    free(l->heap);
+    free(l);
+}
+
+/* ---- descriptors ---- */
+
+int loop_add(struct loop *l, struct loop_io *io, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = io};
+
+    io->events = events;
+    return epoll_ctl(l->epfd, EPOLL_CTL_ADD, io->fd, &ev);
+}
+
+int loop_mod(struct loop *l, struct loop_io *io, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = io};
+
+    if (io->events == events)
+        return 0;
+    io->events = events;
+    return epoll_ctl(l->epfd, EPOLL_CTL_MOD, io->fd, &ev);
+}
+
+void loop_del(struct loop *l, struct loop_io *io)
+{
+    epoll_ctl(l->epfd, EPOLL_CTL_DEL, io->fd, NULL);
+    for (int i = l->batch_at; i < l->batch_n; i++)
+        if (l->batch[i].data.ptr == io)
+            l->batch[i].events = 0;     /* the owner may free io now */
+}
+
+/* ---- timers: a binary heap ---- */
+
+static void heap_put(struct loop *l, size_t i, struct loop_timer *t)
+{
+    l->heap[i] = t;
+    t->slot = i + 1;
+}
+
+static void heap_up(struct loop *l, size_t i, struct loop_timer *t)
+{
+    while (i > 0 && l->heap[(i - 1) / 2]->due > t->due) {
+        heap_put(l, i, l->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    heap_put(l, i, t);
+}
+
+static void heap_down(struct loop *l, size_t i, struct loop_timer *t)
+{
+    for (size_t kid; (kid = 2 * i + 1) < l->heap_n; i = kid) {
+        if (kid + 1 < l->heap_n && l->heap[kid + 1]->due < l->heap[kid]->due)
+            kid++;
+        if (l->heap[kid]->due >= t->due)
+            break;
+        heap_put(l, i, l->heap[kid]);
+    }
+    heap_put(l, i, t);
+}
+
+void loop_timer_clear(struct loop *l, struct loop_timer *t)
+{
+    size_t i = t->slot - 1;
+    struct loop_timer *moved;
+
+    if (!t->slot)
+        return;
+    t->slot = 0;
+    moved = l->heap[--l->heap_n];
+    if (moved == t)
+        return;
+    if (i > 0 && l->heap[(i - 1) / 2]->due > moved->due)
+        heap_up(l, i, moved);
+    else
+        heap_down(l, i, moved);
+}
+
+/* Room is made here and not at loop_new, as the number of timers is not known; without memory nothing sensible can go on. */
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due)
+{
+    if (t->slot && t->due == due)
+        return;
+    loop_timer_clear(l, t);
+    if (l->heap_n == l->heap_cap) {
+        size_t cap = l->heap_cap ? l->heap_cap * 2 : 64;
+        struct loop_timer **heap = realloc(l->heap, cap * sizeof(*heap));
+        if (!heap)
+            unreachable("no memory for a timer");
+        l->heap = heap;
+        l->heap_cap = cap;
+    }
+    t->due = due;
+    heap_up(l, l->heap_n++, t);
+}
+
+static void run_timers(struct loop *l)
+{
+    while (l->heap_n && l->heap[0]->due <= l->now) {
+        struct loop_timer *t = l->heap[0];
+        loop_timer_clear(l, t);
+        t->on_timer(t);
+    }
+}
+
+/* ---- mailbox ---- */
+
+static void wake(struct loop *l)
+{
+    uint64_t one = 1;
+
+    if (write(l->evfd, &one, sizeof(one)) < 0)
+        return;                         /* EAGAIN: the counter is full, so the loop wakes anyway */
+}
+
+void loop_post(struct loop *l, struct loop_msg *m)
+{
+    bool sleeping;
+
+    m->next = NULL;
+    pthread_mutex_lock(&l->lock);
+    *l->last = m;
+    l->last = &m->next;
+    sleeping = !l->awake;
+    l->awake = true;
+    pthread_mutex_unlock(&l->lock);
+    if (sleeping)
+        wake(l);
+}
+
+void loop_stop(struct loop *l)
+{
+    atomic_store(&l->stopping, true);
+    wake(l);
+}
+
+static void run_mailbox(struct loop *l)
+{
+    struct loop_msg *m, *next;
+
+    pthread_mutex_lock(&l->lock);
+    m = l->first;
+    l->first = NULL;
+    l->last = &l->first;
+    l->awake = false;
+    pthread_mutex_unlock(&l->lock);
+    for (; m; m = next) {
+        next = m->next;                 /* on_msg may free m */
+        m->on_msg(m);
+    }
+}
+
+/* ---- running ---- */
+
+void loop_set_before_wait(struct loop *l, int (*before_wait)(void *ctx), void *ctx)
+{
+    l->before_wait = before_wait;
+    l->before_wait_ctx = ctx;
+}
+
+static int wait_ms(struct loop *l)
+{
+    int hook = l->before_wait ? l->before_wait(l->before_wait_ctx) : -1;
+    uint64_t now = clock_us() / 1000, left;
+
+    if (!l->heap_n)
+        return hook;
+    left = l->heap[0]->due > now ? l->heap[0]->due - now : 0;
+    if (left > 60000)
+        left = 60000;
+    return hook >= 0 && (uint64_t)hook < left ? hook : (int)left;
+}
+
+static void run_batch(struct loop *l)
+{
+    bool letters = false;
+
+    for (l->batch_at = 0; l->batch_at < l->batch_n;) {
+        struct epoll_event *ev = &l->batch[l->batch_at++];
+        struct loop_io *io = ev->data.ptr;
+        if (!io)
+            letters = true;
+        else if (ev->events)
+            io->on_ready(io, ev->events);
+    }
+    l->batch_n = 0;
+    if (letters) {
+        uint64_t count;
+        if (read(l->evfd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+            unreachable("eventfd cannot be read");
+        run_mailbox(l);
+    }
+}
+
+int loop_run(struct loop *l)
+{
+    while (!atomic_load(&l->stopping)) {
+        int n = epoll_wait(l->epfd, l->batch, BATCH, wait_ms(l));
+        if (n < 0 && errno != EINTR)
+            return -1;
+        l->now = clock_us() / 1000;
+        l->batch_n = n > 0 ? n : 0;
+        run_batch(l);
+        run_timers(l);
+    }
+    run_mailbox(l);                     /* what was posted before the stop is not lost */
+    return 0;
+}
