@@ -2,22 +2,93 @@
 VERSION := 0.1.0
 B ?= build
 CC ?= gcc
+PYTHON ?= /usr/bin/python3
+
 PKGS := libmicrohttpd libssl libcrypto libcjson libidn2 yaml-0.1
+ARCH := $(shell uname -m)
 WARN := -Wall -Wextra -Wpedantic -Wswitch-enum -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
-HARD := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fstack-clash-protection -fcf-protection
-CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DMAILHATCH_VERSION='"$(VERSION)"' -I. $(WARN) $(HARD) $(SAN) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
+HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fstack-clash-protection
+HARD += $(if $(filter x86_64,$(ARCH)),-fcf-protection) $(if $(filter aarch64,$(ARCH)),-mbranch-protection=standard)
+OPT ?= -O2 -g
+CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DMAILHATCH_VERSION='"$(VERSION)"' -I. $(WARN) $(OPT) $(HARD) $(SAN) \
+	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(SAN)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+LIBS_CHECK = $(shell pkg-config --libs check 2>/dev/null) -lm
 
 SRC := $(sort $(wildcard smtp/*.c service/*.c api/*.c))
-LIBSRC := $(filter-out service/main.c,$(SRC))
-OBJ = $(SRC:%.c=$(B)/obj/%.o)
-LIBOBJ = $(LIBSRC:%.c=$(B)/obj/%.o)
-# One libcheck program for each tests/unit/test_NAME.c; helpers shared by them are tests/unit/*.c of other names.
+OBJ = $(SRC:%.c=$(B)/obj/%.o) $(B)/obj/gen/openapi.o
+LIBOBJ = $(filter-out $(B)/obj/service/main.o,$(OBJ))
+# One libcheck program for each tests/unit/test_NAME.c; what they share are the other tests/unit/*.c.
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
-UNITLIB = $(patsubst tests/unit/%.c,$(B)/obj/tests/unit/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+UNITLIB := $(patsubst tests/unit/%.c,$(B)/obj/tests/unit/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SECONDS ?= 60
 
-all: $(B)/mailhatch
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(B)/mailhatch                     ## build build/mailhatch
+
+help:                                   ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+
+run: deps                               ## install what is missing, build, start the gateway with its sandbox relay
+	@$(MAKE) --no-print-directory all
+	$(B)/mailhatch --sandbox
+
+test: deps-test                         ## install what is missing, build, run every test
+	@$(MAKE) --no-print-directory check
+
+check: all check-lint check-unit check-mime check-e2e check-openapi      ## every test, without installing anything
+	@echo "all tests passed"
+
+check-lint:                             ## the lints of the house, and the lints' own test
+	$(PYTHON) tests/lint/test_house.py
+	$(PYTHON) tests/lint/house.py
+
+check-unit: $(UNIT)                     ## libcheck programs
+	@set -e; for t in $(UNIT); do $$t; done
+
+check-mime: $(B)/tests/compose          ## what the composer writes, read back by Python's email package
+	$(PYTHON) tests/mime/judge.py $(B)/tests/compose
+
+check-e2e: $(B)/mailhatch               ## the program against misbehaving peers and real servers
+	sh tests/e2e/install.sh
+	$(PYTHON) tests/e2e/run.py --bin $(B)/mailhatch
+
+check-openapi: $(B)/mailhatch           ## openapi.yaml: lint, and traffic against the running service
+	sh tests/openapi/run.sh $(B)/mailhatch
+
+ASAN := B=build/asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g"
+TSAN := B=build/tsan SAN="-fsanitize=thread" OPT="-O1 -g"
+check-asan: deps-test                   ## the suite under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory $(ASAN) check-unit check-mime check-e2e
+check-tsan: deps-test                   ## the suite under ThreadSanitizer
+	@$(MAKE) --no-print-directory $(TSAN) check-unit check-e2e
+
+fuzz: deps-test                         ## libFuzzer on each parser, FUZZ_SECONDS (60) each
+	@$(MAKE) --no-print-directory B=build/fuzz CC=clang OPT="-O1 -g" HARD= \
+		SAN="-fsanitize=address,undefined,fuzzer-no-link" fuzz-run
+fuzz-run: $(FUZZ:%=$(B)/tests/%)
+	@set -e; for f in $(FUZZ); do mkdir -p $(B)/corpus/$$f; echo "$$f: $(FUZZ_SECONDS) s"; \
+		$(B)/tests/$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 -timeout=10 -max_len=65536 \
+		$(B)/corpus/$$f $$(ls -d tests/fuzz/corpus/$${f#fuzz_} 2>/dev/null); done
+
+bench: deps                             ## the load rig against the peers (see tests/bench/README.md)
+	@$(MAKE) --no-print-directory all
+	sh tests/bench/install.sh
+	tests/bench/run.sh --rounds 3 --secs 4 --conns 64 --base go node go ours
+	tests/bench/run.sh --secs 4 --conns 128,256,1000 ours
+	tests/bench/run.sh --cold 6 floor ours
+
+deps:
+	@sh tests/install.sh
+deps-test:
+	@sh tests/install.sh test
+
+clean:                                  ## remove build/
+	rm -rf build
 
 $(B)/mailhatch: $(OBJ)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -26,14 +97,31 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
+$(B)/gen/openapi.c: openapi.yaml
+	@mkdir -p $(@D)
+	@{ echo '#include "api/openapi.h"'; echo 'const char openapi_yaml[] = {'; od -An -v -tx1 $< | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'; \
+	   echo '0};'; echo 'const size_t openapi_yaml_len = sizeof(openapi_yaml) - 1;'; } > $@
+
+$(B)/obj/gen/%.o: $(B)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Wno-overflow -Wno-conversion -c -o $@ $<
+
 $(B)/libmailhatch.a: $(LIBOBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
-$(B)/tests/%: $(B)/obj/tests/unit/%.o $(UNITLIB) $(B)/libmailhatch.a
+$(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNITLIB) $(B)/libmailhatch.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(shell pkg-config --libs check 2>/dev/null) -lm
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(LIBS_CHECK)
 
-.SECONDARY:
+$(B)/tests/compose: $(B)/obj/tests/mime/compose.o $(B)/libmailhatch.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all
+.PHONY: all help run test check check-lint check-unit check-mime check-e2e check-openapi check-asan check-tsan fuzz fuzz-run bench \
+	deps deps-test clean
