@@ -1,6 +1,6 @@
 """The lints of the house: what the compiler cannot check and a reviewer should not have to.
 
-house.py [ROOT]   prints each violation as "file:line: what", then "N passed, N failed", counting one check for each rule.
+house.py [ROOT]   prints each violation as "file:line: what", then "N passed, N failed": one check for each rule.
 """
 import ast
 import fnmatch
@@ -302,7 +302,7 @@ def main(arguments):
         for path, line, what in violations:
             print(f"{path}:{line}: {what} [{name}]")
     failed = sum(1 for violations in results.values() if violations)
-    print(f"lint: {len(results) - failed} passed, {failed} failed")
+    print(f"{len(results) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
