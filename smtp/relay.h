@@ -1,0 +1,40 @@
+#ifndef SMTP_RELAY_H
+#define SMTP_RELAY_H
+/* What is known of one destination: how many sessions it takes, when it may be tried again, and why it is not tried
+ * now. No I/O, no clock. */
+#include "smtp/engine.h"
+
+#define RELAY_DELAY_FIRST_MS 250
+#define RELAY_DELAY_MAX_MS 30000
+#define RELAY_CIRCUIT_FAILURES 5        /* connection failures in a row that open the circuit */
+#define RELAY_CIRCUIT_FIRST_MS 1000
+#define RELAY_CIRCUIT_MAX_MS 30000
+#define RELAY_CIRCUIT_AUTH_MS 60000     /* so that an account is not locked by our tries */
+#define RELAY_LIMIT_LOWERED_MS 30000
+#define RELAY_PROBE_KEPT_MS 60000
+
+struct relay {
+    const struct relay_config *config;
+    unsigned failures;                  /* in a row */
+    uint64_t failed_at, next_attempt_at, circuit_until, limit_until, probe_until;
+    unsigned limit;                     /* counts until limit_until */
+    bool one_flight_off;                /* this server does not swallow a refused BDAT */
+    bool probe_is_tls;                  /* counts until probe_until */
+    struct smtp_outcome cause;          /* of the last failure */
+};
+
+void relay_init(struct relay *r, const struct relay_config *config);
+
+/* May one more connection be opened, with `alive` idle or busy and `connecting` on their way? When false, *when_out is
+ * the time at which that may change by itself (UINT64_MAX: only when a session ends). */
+bool relay_may_open(const struct relay *r, unsigned alive, unsigned connecting, uint64_t now, uint64_t *when_out);
+bool relay_is_circuit_open(const struct relay *r, uint64_t now);
+uint32_t relay_retry_after_s(const struct relay *r, uint64_t now);      /* seconds until the circuit lets an attempt through, rounded up */
+
+void relay_on_ready(struct relay *r);                                   /* an attempt led to a session */
+/* An attempt that began at `began` ended in *why with `others` sessions idle, busy or connecting. */
+void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned others, uint64_t began, uint64_t now);
+
+void relay_on_probed(struct relay *r, bool is_tls, uint64_t now);
+bool relay_is_probed(const struct relay *r, uint64_t now);
+#endif
