@@ -1,0 +1,36 @@
+#ifndef SMTP_DELIVERY_H
+#define SMTP_DELIVERY_H
+/* One mail's way through the engine: its place in a queue, its transaction, and the report that grows with it. */
+#include "smtp/conn.h"
+#include "smtp/list.h"
+
+struct pool;
+struct pool_conn;
+
+struct delivery_state {
+    struct list_node node;              /* in the pool's waiting list */
+    struct delivery *d;
+    struct pool *pool;
+    struct pool_conn *conn;             /* whose session has it; NULL while it waits */
+    struct loop_timer deadline;
+    struct smtp_transaction transaction;
+    struct delivery_report *report;     /* made with the delivery, so that nothing can stand in its way */
+    uint64_t submitted_us, lent_us;
+    unsigned flights_before;
+    bool fresh_session;                 /* the running attempt's session was opened for it */
+    bool wants_fresh;                   /* its first session was stale: no idle one again */
+    bool reported;                      /* as unknown; a late report may follow */
+};
+
+/* The delivery goes to a session that `facts` tells of. */
+void delivery_begin_attempt(struct delivery *d, const struct conn_facts *facts, bool fresh_session, unsigned flights);
+void delivery_note_attempt(struct delivery *d, const struct smtp_outcome *o, bool reused, uint32_t ms);
+void delivery_note_facts(struct delivery *d, const struct conn_facts *facts, bool fresh_session);
+
+/* Posts the report and frees d. Recipients without an outcome of their own get the mail's. */
+void delivery_finish(struct delivery *d, const struct smtp_outcome *o);
+/* The session's word on it: the transaction's outcomes. A late one that is still unknown says nothing. */
+void delivery_finish_transaction(struct delivery *d, unsigned flights);
+/* Reports outcome_unknown now; d lives on for a late report. -1: no memory for that one, nothing was reported. */
+int delivery_report_unknown(struct delivery *d, unsigned flights) MUST_CHECK;
+#endif
