@@ -90,7 +90,7 @@ void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned o
     }
     r->cause = *why;
     /* Attempts that ran side by side when the relay went away are one failure, not several in a row. */
-    if (!r->failures || began >= r->failed_at)
+    if (!r->failures || began > r->failed_at)
         r->failures++;
     r->failed_at = now;
     r->next_attempt_at = now + doubled(RELAY_DELAY_FIRST_MS, r->failures - 1, RELAY_DELAY_MAX_MS);

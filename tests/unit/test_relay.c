@@ -102,7 +102,7 @@ END_TEST
 START_TEST(side_by_side_is_once)
 {
     for (int i = 0; i < 8; i++)
-        fail_at(OUTCOME_CONNECT_REFUSED, 0, 1000, 1010);
+        fail_at(OUTCOME_CONNECT_REFUSED, 0, 1000, 1000 + (uint64_t)i);
     ck_assert_uint_eq(relay.failures, 1);
     ck_assert(!relay_is_circuit_open(&relay, 1010));
 }
