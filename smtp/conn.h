@@ -1,8 +1,9 @@
 #ifndef SMTP_CONN_H
 #define SMTP_CONN_H
 /* One socket, with TLS or without, driving one smtp_session: look-up, connection, handshake, login, mails, end.
- * The owner pulls: after on_wake (always the last thing a callback does, so the owner may free the conn in it) and after each of
- * conn_submit, conn_look, conn_give_up, conn_quit and conn_fail it calls conn_next_event until that returns false. */
+ * The owner pulls: after on_wake (always the last thing a callback does, so the owner may free the conn in it) and
+ * after each of conn_submit, conn_look, conn_give_up, conn_quit, conn_fail and conn_drop it calls conn_next_event until
+ * that returns false. */
 #include "smtp/engine.h"
 #include "smtp/resolve.h"
 #include "smtp/tls.h"
@@ -33,7 +34,7 @@ enum conn_event_type {
     CONN_DONE,                          /* the transaction has its outcome */
     CONN_SILENT,                        /* connected, and no banner for silent_ms; the conn goes on waiting */
     CONN_DEAD,                          /* no more use; outcome says why, unless quit_ok */
-    CONN_FINISHED,                      /* after CONN_DEAD: the last bytes are out, the socket is closed. conn_free now */
+    CONN_FINISHED,                      /* after CONN_DEAD: the last bytes are out, the socket is closed: conn_free */
 };
 
 struct conn_event {
@@ -52,13 +53,13 @@ struct conn_facts {
 
 struct conn *conn_open(const struct conn_params *p) MUST_CHECK;         /* NULL: no memory. on_wake never runs inside */
 void conn_free(struct conn *c);         /* only after CONN_FINISHED, or when loop and resolver stand still */
-bool conn_next_event(struct conn *c, struct conn_event *ev);            /* also writes what there is to write and sets the timer */
+bool conn_next_event(struct conn *c, struct conn_event *ev);            /* also writes what there is, sets the timer */
 
 void conn_submit(struct conn *c, struct smtp_transaction *t);           /* only when ready */
-void conn_look(struct conn *c);         /* reads what waits: EOF, close_notify and a 421 become events */
+void conn_look(struct conn *c);         /* reads what waits: EOF, close_notify, a 421 become events */
 bool conn_give_up(struct conn *c, uint64_t until);                      /* see smtp_session_give_up */
 void conn_quit(struct conn *c);         /* only when ready */
-void conn_fail(struct conn *c, const struct smtp_outcome *why);         /* before CONN_READY: the attempt ends like this */
+void conn_fail(struct conn *c, const struct smtp_outcome *why);         /* before CONN_READY: the attempt ends so */
 void conn_drop(struct conn *c, const char *why);                        /* as if the peer had closed it */
 
 enum stage conn_stage(const struct conn *c);

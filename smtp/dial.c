@@ -79,7 +79,7 @@ static enum outcome_code code_of(int error)
         return OUTCOME_NETWORK_UNREACHABLE;
     case ETIMEDOUT:
         return OUTCOME_CONNECT_TIMEOUT;
-    default:
+    default:                            /* not an enum */
         return OUTCOME_CONNECT_FAILED;
     }
 }

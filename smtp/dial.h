@@ -1,6 +1,7 @@
 #ifndef SMTP_DIAL_H
 #define SMTP_DIAL_H
-/* A TCP connection to the first of several addresses that answers (RFC 8305 §5), and the two calls made on a connected socket. */
+/* A TCP connection to the first of several addresses that answers (RFC 8305 §5), and the two calls made on a connected
+ * socket. */
 #include "smtp/loop.h"
 #include "smtp/outcome.h"
 #include "smtp/resolve.h"
@@ -18,7 +19,7 @@ struct dial_params {
     const struct resolve_address *v;    /* copied; at most RESOLVE_ADDRESSES_MAX are tried, in this order */
     size_t n;
     uint32_t connect_ms, connect_total_ms;      /* for each address; in all */
-    void (*on_done)(void *ctx, const struct dial_result *r);    /* once, never inside dial_start; the dial is freed before it runs */
+    void (*on_done)(void *ctx, const struct dial_result *r);    /* once, never inside dial_start */
     void *ctx;
 };
 

@@ -187,7 +187,8 @@ void engine_drain(struct engine *e)
         loop_post(e->workers[i].loop, &e->workers[i].drain);
 }
 
-/* Loops first, then the resolver, whose last answers are letters in loops that stand still: they are read before the pools go. */
+/* Loops first, then the resolver, whose last answers are letters in loops that stand still: they are read before the
+ * pools go. */
 void engine_free(struct engine *e)
 {
     if (!e)

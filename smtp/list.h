@@ -1,6 +1,7 @@
 #ifndef SMTP_LIST_H
 #define SMTP_LIST_H
-/* A small intrusive doubly linked list that knows its length. The node sits in the item; an item is on one list at a time. */
+/* A small intrusive doubly linked list that knows its length. The node sits in the item, which is on one list at a
+ * time. */
 #include "smtp/bytes.h"
 
 struct list_node {

@@ -436,7 +436,7 @@ static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
         set_state(pc, POOL_CLOSING);
         return;
     case POOL_BUSY:
-        if (pc->d)                      /* a session gives CONN_DONE before; should it not, the mail still gets its answer */
+        if (pc->d)                      /* CONN_DONE comes before; should it not, the mail still gets its answer */
             end_delivery(p, pc->d, &ev->outcome);
         pc->d = NULL;
         set_state(pc, POOL_CLOSING);

@@ -1,6 +1,7 @@
 #ifndef SMTP_POOL_H
 #define SMTP_POOL_H
-/* One relay's sessions and the mails that wait for them. A session's state is the list it is on, so counts are list lengths.
+/* One relay's sessions and the mails that wait for them. A session's state is the list it is on, so counts are list
+ * lengths.
  * Everything but pool_get_stats is for the pool's loop. */
 #include "smtp/delivery.h"
 #include "smtp/relay.h"

@@ -29,7 +29,7 @@ void relay_init(struct relay *r, const struct relay_config *config);
  * the time at which that may change by itself (UINT64_MAX: only when a session ends). */
 bool relay_may_open(const struct relay *r, unsigned alive, unsigned connecting, uint64_t now, uint64_t *when_out);
 bool relay_is_circuit_open(const struct relay *r, uint64_t now);
-uint32_t relay_retry_after_s(const struct relay *r, uint64_t now);      /* seconds until the circuit lets an attempt through, rounded up */
+uint32_t relay_retry_after_s(const struct relay *r, uint64_t now);      /* until an attempt is let through; 0: now */
 
 void relay_on_ready(struct relay *r);                                   /* an attempt led to a session */
 /* An attempt that began at `began` ended in *why with `others` sessions idle, busy or connecting. */

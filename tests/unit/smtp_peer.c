@@ -22,6 +22,7 @@ struct guest {                          /* one connection */
     pthread_t thread;
     int fd;
     struct tls *tls;
+    char cipher[16384];                 /* lent to tls until it wants more */
     char in[65536];
     size_t off, n;
     int mails_begun, mails;
@@ -91,12 +92,11 @@ static bool say(struct guest *g, const char *text)
 
 static bool receive_cipher(struct guest *g)
 {
-    char buf[16384];
-    ssize_t n = recv(g->fd, buf, sizeof(buf), 0);
+    ssize_t n = recv(g->fd, g->cipher, sizeof(g->cipher), 0);
 
     if (n <= 0)
         return false;
-    tls_feed(g->tls, bytes_view(buf, (size_t)n));
+    tls_feed(g->tls, bytes_view(g->cipher, (size_t)n));
     return true;
 }
 
@@ -192,7 +192,8 @@ static bool ehlo(struct guest *g)
 {
     char text[256];
 
-    snprintf(text, sizeof(text), "250-peer.test\r\n%s%s250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
+    snprintf(text, sizeof(text),
+             "250-peer.test\r\n%s%s250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
              g->rule.starttls && !g->tls ? "250-STARTTLS\r\n" : "", g->rule.auth ? "250-AUTH PLAIN\r\n" : "");
     return say(g, text);
 }

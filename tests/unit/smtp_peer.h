@@ -1,11 +1,11 @@
 #ifndef TESTS_UNIT_SMTP_PEER_H
 #define TESTS_UNIT_SMTP_PEER_H
-/* An SMTP server for tests, on 127.0.0.1 and threads of its own, that misbehaves by rule: one rule for each connection in
- * the order they are accepted, the last one for all that follow. */
+/* An SMTP server for tests, on 127.0.0.1 and threads of its own, that misbehaves by rule: one rule for each connection
+ * in the order they are accepted, the last one for all that follow. */
 #include "smtp/bytes.h"
 
 struct peer_rule {
-    const char *banner;                 /* NULL: a 220; "": none, closed at once. Anything but a 220 is followed by a close */
+    const char *banner;                 /* NULL: a 220; "": none. Anything but a 220 is followed by a close */
     bool mute;                          /* says nothing, until the client goes */
     bool tls_alert_only;                /* silent, but a ClientHello gets a TLS alert */
     bool implicit_tls, starttls;
