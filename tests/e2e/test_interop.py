@@ -1,0 +1,190 @@
+"""Mail through real servers: Postfix, Exim, OpenSMTPD (servers.py), each with STARTTLS and AUTH, read back from the
+mailbox."""
+import email
+import threading
+import unittest
+
+import harness
+import servers
+from harness import Gateway, mail
+from judge import body_of, parsed
+
+TEXT = "Größe und Maß\n.\n..zwei Punkte\n.ein Punkt\n\n" + "lang " * 400 + "\nEnde\n"
+
+
+class Interop:
+    """The same tests for each server; a server that cannot be started is a failure of all of them."""
+
+    server_class = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.server_class()
+        try:
+            cls.g = Gateway(
+                {"MAILHATCH_RELAY_PASSWORD": servers.PASSWORD},
+                relay="smtp://%s@localhost:%d" % (servers.USER, cls.server.port),
+            )
+        except BaseException:
+            cls.server.stop()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        try:
+            cls.g.stop()
+        finally:
+            cls.server.stop()
+
+    def post(self, status=200, **changes):
+        answer = self.g.post(mail(**{"to": "bob@example.test", **changes}))
+        self.assertEqual(answer.status, status, "%r\n%s" % (answer, self.server.output()[-3000:]))
+        return answer.json
+
+    def arrived(self, answer, n=1):
+        """The delivered copies of one mail, found by its Message-ID."""
+
+        def find():
+            return [m for m in self.server.mails() if email.message_from_bytes(m)["Message-ID"] == answer["message_id"]]
+
+        try:
+            harness.wait_for(lambda: len(find()) >= n, 20, "the mail arrives")
+        except AssertionError as e:
+            raise AssertionError("%s\n%s" % (e, self.server.output()[-3000:])) from None
+        found = find()
+        self.assertEqual(len(found), n)
+        return [parsed(m) for m in found]
+
+    def test_plain(self):
+        answer = self.post()
+        self.assertEqual(
+            (answer["status"], answer["tls"]["mode"], answer["tls"]["verified"]), ("sent", "starttls", True)
+        )
+        (message,) = self.arrived(answer)
+        self.assertEqual(message["Return-Path"].strip("<>"), "ann@example.org")
+        self.assertEqual(body_of(message), "Hello Bob.\n")
+
+    def test_everything(self):
+        answer = self.post(
+            **{
+                "from": "Änn <ann@example.org>",
+                "subject": "Grüße 🎉 " + "lang " * 30 + "Ende",
+                "text": TEXT,
+                "html": "<p>Größe</p>",
+                "bcc": "carol@example.test",
+                "headers": {"X-Order": "4711"},
+            }
+        )
+        n = 1 if self.server.name in ("exim", "postfix") and self.one_copy(answer) else 2
+        for message in self.arrived(answer, n):
+            self.assertEqual(body_of(message), TEXT)
+            self.assertEqual(message["Subject"], "Grüße 🎉 " + "lang " * 30 + "Ende")
+            self.assertEqual(message["From"].addresses[0].display_name, "Änn")
+            self.assertEqual(message["X-Order"], "4711")
+            self.assertNotIn("Bcc", message)
+
+    def one_copy(self, answer):
+        """A server may write one file for several recipients that end up in the same mailbox."""
+        try:
+            self.arrived(answer, 2)
+            return False
+        except AssertionError:
+            return True
+
+    def test_large(self):
+        text = "".join("line %06d of a large mail\n" % i for i in range(60000))
+        (message,) = self.arrived(self.post(text=text))
+        self.assertEqual(body_of(message), text)
+
+    def test_partial(self):
+        answer = self.post(to=["bob@example.test", "refused@example.test"])
+        self.assertEqual(
+            (answer["status"], [r["status"] for r in answer["recipients"]]), ("partial", ["accepted", "rejected"])
+        )
+        self.arrived(answer)
+
+    def test_partial_reject(self):
+        answer = self.post(
+            422, to=["bob@example.test", "refused@example.test"], partial="reject", subject="must not arrive"
+        )
+        self.assertEqual((answer["code"], answer["delivery"]), ("recipients_rejected", "not_sent"))
+        self.arrived(self.post())
+        self.assertFalse([m for m in self.server.mails() if b"must not arrive" in m])
+
+    def test_refused_then_another(self):
+        """The RSET rule: the second mail must go out with its own sender, and only it."""
+        for i in range(3):
+            refused = self.post(422, **{"from": "first@example.org", "to": "refused@example.test"})
+            self.assertEqual((refused["code"], refused["delivery"]), ("recipients_rejected", "rejected"))
+            answer = self.post(**{"from": "second@example.org", "to": "bob@example.test"})
+            (message,) = self.arrived(answer)
+            self.assertEqual(message["Return-Path"].strip("<>"), "second@example.org")
+        self.assertFalse([m for m in self.server.mails() if b"first@example.org" in m])
+
+    def test_many_on_warm_sessions(self):
+        answers = []
+
+        def work(k):
+            c = self.g.connection()
+            for i in range(10):
+                a = self.g.post(mail(to="bob@example.test", subject="many %d %d" % (k, i)), connection=c)
+                answers.append(a)
+            c.close()
+
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(120)
+        self.assertEqual({a.status for a in answers}, {200}, [a for a in answers if a.status != 200][:1])
+        self.assertEqual(len(answers), 80)
+        self.assertGreater(sum(a.json["reused_session"] for a in answers), 60)
+        wanted = {a.json["message_id"] for a in answers}
+        harness.wait_for(
+            lambda: wanted <= {email.message_from_bytes(m)["Message-ID"] for m in self.server.mails()},
+            60,
+            "eighty mails arrive",
+        )
+
+    def test_wrong_password(self):
+        with Gateway(
+            {"MAILHATCH_RELAY_PASSWORD": "wrong"}, relay="smtp://%s@localhost:%d" % (servers.USER, self.server.port)
+        ) as g:
+            answer = g.post(mail(to="bob@example.test"))
+            self.assertEqual(
+                (answer.status, answer.code, answer.json["stage"]), (502, "auth_failed", "auth"), repr(answer)
+            )
+
+    def test_unknown_authority(self):
+        with Gateway(
+            {"MAILHATCH_RELAY_CA_FILE": harness.cert_path("otherca.pem")},
+            relay="smtp://%s@localhost:%d" % (servers.USER, self.server.port),
+        ) as g:
+            self.assertEqual(g.post(mail(to="bob@example.test")).code, "tls_cert_untrusted")
+
+
+class TestPostfix(Interop, unittest.TestCase):
+    server_class = servers.Postfix
+
+    def test_utf8_address(self):
+        self.arrived(self.post(to="jürgen@example.test"))
+
+    def test_deferred(self):
+        answer = self.post(503, to="later@example.test")
+        self.assertEqual((answer["code"], answer["retryable"]), ("recipients_rejected", True))
+
+
+class TestExim(Interop, unittest.TestCase):
+    server_class = servers.Exim
+
+    def test_deferred(self):
+        answer = self.post(503, to="later@example.test")
+        self.assertEqual((answer["code"], answer["retryable"]), ("recipients_rejected", True))
+
+
+class TestOpenSmtpd(Interop, unittest.TestCase):
+    server_class = servers.OpenSmtpd
+
+
+if __name__ == "__main__":
+    unittest.main()
