@@ -1,12 +1,18 @@
 #ifndef SERVICE_CONFIG_H
 #define SERVICE_CONFIG_H
-/* Settings: one table (service/config_table.h) gives the struct, defaults, parsing, range check, redaction, --help and the sample file.
- * Sources, later wins: file (YAML), environment (MAILHATCH_…), command line. */
+/* Settings: one table (service/config_table.h) gives the struct, defaults, parsing, range check, redaction, --help
+ * and the sample file. Sources, later wins: file (YAML), environment (MAILHATCH_…), command line. */
 #include "smtp/bytes.h"
 #include "smtp/engine.h"
 
+struct option_source;                   /* where each value came from: service/option.h */
+
 struct config_relay {                   /* owns its strings; `c` borrows them */
     char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name;
+    char *url, *tls, *ca_pem;           /* tls: "starttls" | "implicit" | "none", NULL as the url says */
+    uint32_t timeout_ms;                /* a cap over every step; 0: none */
+    unsigned pipeline_depth;
+    struct option_source *sources;
     struct relay_config c;
 };
 
@@ -16,6 +22,7 @@ struct config {
     char *store;
     char **api_keys;                    /* n_api_keys; a key may be "name:secret" */
     size_t n_api_keys;
+    char *api_keys_file;                /* its keys are in api_keys already */
     char **allowed_hosts;
     size_t n_allowed_hosts;
     bool sandbox;
@@ -26,6 +33,8 @@ struct config {
     size_t max_inflight_bytes, max_body_bytes;
     struct config_relay *relays;
     size_t n_relays;
+    char *file_argument;                /* what is left on the command line (the FILE of `send`), or NULL */
+    struct option_source *sources;
 };
 
 struct config_errors {                  /* all mistakes at once: one sentence a line, with file:line or variable name */
@@ -34,14 +43,23 @@ struct config_errors {                  /* all mistakes at once: one sentence a 
     struct bytes_buf warnings;
 };
 
-/* argv without the command word. 0, or -1 with errors filled. On 0 *out is owned: config_free. Warnings may come with 0. */
+/* argv without the command word. 0, or -1 with errors filled. On 0 *out is owned: config_free. Warnings may come with
+ * 0. */
 int config_load(int argc, char **argv, struct config **out, struct config_errors *errors) MUST_CHECK;
 void config_free(struct config *c);
+/* Only the admin listener's address, judged alone: a health check must not need the relay's settings. Owned; NULL
+ * with errors filled. */
+char *config_load_admin_listen(int argc, char **argv, struct config_errors *errors) MUST_CHECK;
+/* Nobody said anything about this top-level option: it has its default. */
+bool config_is_default(const struct config *c, const char *option);
 void config_errors_init(struct config_errors *e);
 void config_errors_deinit(struct config_errors *e);
 /* For the composition root: adds the sandbox's relay and makes it the default. Copies. 0 or -1. */
-int config_add_relay(struct config *c, const char *name, const char *host, uint16_t port, const char *user, const char *password, const char *ca_pem) MUST_CHECK;
+int config_add_relay(struct config *c, const char *name, const char *host, uint16_t port, const char *user,
+                     const char *password, const char *ca_pem) MUST_CHECK;
 void config_write_help(struct bytes_buf *out);          /* the options part of --help */
 void config_write_sample(struct bytes_buf *out);        /* a commented YAML file */
-void config_write_effective(const struct config *c, struct bytes_buf *out);     /* secrets redacted, each with its source */
+void config_write_reference(struct bytes_buf *out);     /* docs/configuration.md */
+void config_write_effective(const struct config *c, struct bytes_buf *out); /* secrets redacted, each with its source */
+const char *config_yaml_library_version(void);          /* "libyaml 0.2.5" */
 #endif

@@ -1,0 +1,296 @@
+#include "service/config.h"
+
+#include "service/config_env.h"
+#include "service/config_relay.h"
+#include "service/config_yaml.h"
+#include "smtp/crypto.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Loads the settings: defaults, then the file, the environment and the command line; then judges the whole. */
+
+struct load {
+    struct config *c;
+    struct config_errors *e;
+};
+
+void config_errors_init(struct config_errors *e)
+{
+    *e = (struct config_errors){.n = 0};
+    bytes_buf_init(&e->text, 0);
+    bytes_buf_init(&e->warnings, 0);
+}
+
+void config_errors_deinit(struct config_errors *e)
+{
+    bytes_buf_deinit(&e->text);
+    bytes_buf_deinit(&e->warnings);
+    e->n = e->n_warnings = 0;
+}
+
+static struct config *config_new(void)
+{
+    struct config *c = calloc(1, sizeof(*c));
+
+    if (c)
+        c->sources = calloc(option_top.n, sizeof(*c->sources));
+    if (!c || !c->sources)
+        unreachable("no memory for the configuration");
+    option_set_defaults(&option_top, c);
+    return c;
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n_relays; i++)
+        config_relay_deinit(&c->relays[i]);
+    free(c->relays);
+    free(c->file_argument);
+    option_deinit(&option_top, c, c->sources);
+    free(c);
+}
+
+/* ---- sources ---- */
+
+static void on_env_value(void *ctx, bool relay, const struct option_row *row, const struct option_value *v)
+{
+    struct load *l = ctx;
+    struct config_relay *r;
+
+    if (!relay) {
+        option_set(&option_top, row, l->c, l->c->sources, v, l->e);
+        return;
+    }
+    r = config_relay_get(l->c, "default");
+    if (!r)
+        r = config_relay_add(l->c, "default", v->where, l->e);
+    if (r)
+        option_set(&option_relay, row, r, r->sources, v, l->e);
+}
+
+static void unknown_key(struct load *l, const struct config_yaml_item *item)
+{
+    static const char *const later[] = {"presets", "routes", "preset", "route", "webhooks"};
+    struct option_guess g;
+
+    for (size_t i = 0; i < ARRAY_LEN(later); i++) {
+        if (strcmp(later[i], item->key) == 0) {
+            option_error(l->e, item->where, "%s: not available in this version", item->key);
+            return;
+        }
+    }
+    option_guess_start(&g, item->key);
+    option_guess_table(&g, item->relay ? &option_relay : &option_top, OPTION_AS_KEY);
+    if (!item->relay)
+        option_guess_try(&g, "relays");
+    if (*g.name)
+        option_error(l->e, item->where, "%s: no such setting; did you mean %s?", item->key, g.name);
+    else
+        option_error(l->e, item->where, "%s: no such setting", item->key);
+}
+
+static void on_yaml_item(void *ctx, const struct config_yaml_item *item)
+{
+    const struct option_value v = {item->values, item->n, item->kind == CONFIG_YAML_LIST, OPTION_FROM_FILE,
+                                   item->where};
+    const struct option_table *table = item->relay ? &option_relay : &option_top;
+    struct load *l = ctx;
+    struct config_relay *r = item->relay ? config_relay_get(l->c, item->relay) : NULL;
+    const struct option_row *row;
+
+    if (item->kind == CONFIG_YAML_RELAY) {
+        if (r)
+            option_error(l->e, item->where, "relay %s is there twice", item->relay);
+        else
+            (void)config_relay_add(l->c, item->relay, item->where, l->e);
+        return;
+    }
+    row = option_find(table, item->key);
+    if (!row)
+        unknown_key(l, item);
+    else if (item->kind == CONFIG_YAML_OTHER)
+        option_error(l->e, item->where, "%s takes a value, not a map", item->key);
+    else if (r)
+        option_set(table, row, r, r->sources, &v, l->e);
+    else if (!item->relay)
+        option_set(table, row, l->c, l->c->sources, &v, l->e);
+}
+
+/* False: the file could not be read to its end, so that what is missing cannot be judged. */
+static bool read_sources(struct load *l, int argc, char **argv)
+{
+    const char *path = config_env_path(argc, argv), *rest;
+    unsigned before = l->e->n;
+    bool whole;
+
+    if (path)
+        config_yaml_read(path, on_yaml_item, l, l->e);
+    whole = l->e->n == before;
+    config_env_read(on_env_value, l, l->e);
+    config_env_read_argv(argc, argv, on_env_value, l, &rest, l->e);
+    l->c->file_argument = rest ? strdup(rest) : NULL;
+    return whole;
+}
+
+/* ---- the whole ---- */
+
+static void add_key(struct config *c, const char *key, size_t n)
+{
+    char **longer = realloc(c->api_keys, (c->n_api_keys + 1) * sizeof(*longer));
+
+    if (!longer)
+        unreachable("no memory for the configuration");
+    c->api_keys = longer;
+    longer[c->n_api_keys++] = strndup(key, n);
+}
+
+/* One key a line; blank lines and those that begin with # do not count. */
+static void read_key_file(struct load *l)
+{
+    char *text = config_relay_read_secret(l->c->api_keys_file, true, "api_keys_file", l->e);
+    size_t before = l->c->n_api_keys;
+
+    if (!text)
+        return;
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, "\r\n");
+        if (n && *p != '#')
+            add_key(l->c, p, n);
+        p += n;
+        p += strspn(p, "\r\n");
+    }
+    if (l->c->n_api_keys == before)
+        option_error(l->e, "api_keys_file", "%s holds no key", l->c->api_keys_file);
+    crypto_cleanse_free(text);
+}
+
+static void check_keys(struct load *l)
+{
+    for (size_t i = 0; i < l->c->n_api_keys; i++) {
+        const char *key = l->c->api_keys[i], *colon = strchr(key, ':'), *secret = colon ? colon + 1 : key;
+        if (!*secret || colon == key)
+            option_error(l->e, "api_keys", "key %zu: a name or secret is empty (write SECRET or NAME:SECRET)", i + 1);
+        else if (strchr(key, ' ') || !bytes_is_ascii(bytes_view_str(key)))
+            option_error(l->e, "api_keys", "key %zu: blanks and letters beyond ASCII cannot stand in a header", i + 1);
+        else if (strlen(secret) < 16)
+            option_warn(l->e, "api_keys", "key %zu has fewer than 16 characters and can be guessed", i + 1);
+    }
+}
+
+/* A keyless API must not be reachable from elsewhere. 127.0.0.0/8, ::1, localhost and Unix sockets cannot be. */
+static void check_reach(struct load *l)
+{
+    const char *a = l->c->listen;
+    bool local = strncmp(a, "127.", 4) == 0 || strncmp(a, "[::1]:", 6) == 0 || strncmp(a, "localhost:", 10) == 0 ||
+                 strncmp(a, "unix:", 5) == 0;
+
+    if (!local && l->c->n_api_keys == 0 && !l->c->api_keys_file)
+        option_error(l->e, "listen",
+                     "%s can be reached from other machines, so callers need keys: set api_keys_file (or api_keys), "
+                     "or listen on 127.0.0.1", a);
+}
+
+static void choose_default_relay(struct load *l)
+{
+    struct config *c = l->c;
+    const char *name = c->n_relays == 1 ? c->relays[0].name : "default";
+
+    if (c->n_relays == 0)
+        return;
+    if (c->default_relay && !config_relay_get(c, c->default_relay))
+        option_error(l->e, "default_relay", "there is no relay \"%s\"", c->default_relay);
+    else if (!c->default_relay && !config_relay_get(c, name))
+        option_error(l->e, NULL,
+                     "default_relay is missing: with several relays, say which one takes mails that name none");
+    else if (!c->default_relay)
+        c->default_relay = strdup(name);
+}
+
+static void check_relays(struct load *l, bool whole)
+{
+    if (l->c->sandbox && l->c->n_relays)
+        option_error(l->e, NULL,
+                     "sandbox and a relay (%s) are both set; the sandbox delivers nothing, so one of them must go",
+                     l->c->relays[0].name);
+    if (!l->c->sandbox && l->c->n_relays == 0 && whole)
+        option_error(l->e, NULL,
+                     "No relay is configured. Say where mails go, for example one of:\n"
+                     "  MAILHATCH_RELAY_URL=smtp://USER@smtp.example.com:587 "
+                     "MAILHATCH_RELAY_PASSWORD_FILE=/run/secrets/smtp mailhatch\n"
+                     "  mailhatch --config mailhatch.yaml\n"
+                     "  mailhatch --sandbox       (a first try: mails are kept in memory, nothing is delivered)");
+    for (size_t i = 0; i < l->c->n_relays; i++)
+        config_relay_finish(&l->c->relays[i], l->e);
+    choose_default_relay(l);
+}
+
+int config_load(int argc, char **argv, struct config **out, struct config_errors *errors)
+{
+    struct load l = {config_new(), errors};
+    bool whole = read_sources(&l, argc, argv);
+
+    if (l.c->api_keys_file && (l.c->n_api_keys == 0 || option_rank_of(&option_top, "api_keys", l.c->sources) <=
+                               option_rank_of(&option_top, "api_keys_file", l.c->sources))) {
+        for (; l.c->n_api_keys; l.c->n_api_keys--)
+            crypto_cleanse_free(l.c->api_keys[l.c->n_api_keys - 1]);
+        read_key_file(&l);
+    }
+    check_keys(&l);
+    check_reach(&l);
+    check_relays(&l, whole);
+    *out = errors->n ? NULL : l.c;
+    if (errors->n)
+        config_free(l.c);
+    return errors->n ? -1 : 0;
+}
+
+char *config_load_admin_listen(int argc, char **argv, struct config_errors *errors)
+{
+    struct load l = {config_new(), errors};
+    char *listen;
+
+    read_sources(&l, argc, argv);
+    listen = errors->n ? NULL : strdup(l.c->admin_listen);
+    config_free(l.c);
+    return listen;
+}
+
+bool config_is_default(const struct config *c, const char *option)
+{
+    return option_rank_of(&option_top, option, c->sources) == OPTION_FROM_DEFAULT;
+}
+
+static char *copy(const char *s)
+{
+    return s ? strdup(s) : NULL;
+}
+
+int config_add_relay(struct config *c, const char *name, const char *host, uint16_t port, const char *user,
+                     const char *password, const char *ca_pem)
+{
+    struct config_errors e;
+    struct config_relay *r;
+
+    config_errors_init(&e);
+    r = config_relay_get(c, name) ? NULL : config_relay_add(c, name, NULL, &e);
+    config_errors_deinit(&e);
+    if (!r)
+        return -1;
+    r->host = copy(host);
+    r->user = copy(user);
+    r->password = copy(password);
+    r->ca_pem = copy(ca_pem);
+    r->c.name = r->name;
+    r->c.host = r->host;
+    r->c.port = port;
+    r->c.tls_mode = SMTP_TLS_STARTTLS;
+    r->c.user = r->user;
+    r->c.password = r->password;
+    r->c.ca_pem = r->ca_pem;
+    free(c->default_relay);
+    c->default_relay = strdup(name);
+    return r->host && c->default_relay ? 0 : -1;
+}

@@ -1,0 +1,262 @@
+#include "service/config_relay.h"
+
+#include "service/config_url.h"
+#include "smtp/crypto.h"
+#include "smtp/idn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A relay's settings, judged as a whole and put into the form the engine reads. */
+
+#define RELAYS_MAX 64
+#define SECRET_MAX 65536
+
+struct config_relay *config_relay_get(struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_relays; i++)
+        if (strcmp(c->relays[i].name, name) == 0)
+            return &c->relays[i];
+    return NULL;
+}
+
+/* Names stand in metrics' labels, URLs and logs. */
+static bool is_name(const char *s)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+    size_t n = strlen(s);
+
+    return n >= 1 && n <= 64 && strspn(s, allowed) == n;
+}
+
+struct config_relay *config_relay_add(struct config *c, const char *name, const char *where,
+                                      struct config_errors *errors)
+{
+    struct config_relay *r;
+
+    if (!is_name(name)) {
+        option_error(errors, where, "a relay's name is 1 to 64 letters, digits, '_', '.' and '-'");
+        return NULL;
+    }
+    if (c->n_relays == RELAYS_MAX) {
+        option_error(errors, where, "more than %d relays", RELAYS_MAX);
+        return NULL;
+    }
+    r = realloc(c->relays, (c->n_relays + 1) * sizeof(*r));
+    if (!r)
+        unreachable("no memory for the configuration");
+    c->relays = r;
+    r += c->n_relays++;
+    *r = (struct config_relay){.name = strdup(name), .sources = calloc(option_relay.n, sizeof(*r->sources))};
+    if (!r->name || !r->sources)
+        unreachable("no memory for the configuration");
+    relay_config_init(&r->c);
+    option_set_defaults(&option_relay, r);
+    return r;
+}
+
+static void forget(char *secret, size_t n)
+{
+    if (secret)
+        crypto_cleanse(secret, n);
+    free(secret);
+}
+
+static const char *judge_secret(const char *s, size_t n, bool lines)
+{
+    if (n == 0)
+        return "is empty";
+    if (n > SECRET_MAX)
+        return "is larger than 64 KiB";
+    for (size_t i = 0; i < n; i++)
+        if (((unsigned char)s[i] < 32 || s[i] == 127) && !(lines && (s[i] == '\n' || s[i] == '\r')))
+            return "holds a line break or another control character inside";
+    return bytes_is_utf8(bytes_view(s, n)) ? NULL : "is not UTF-8";
+}
+
+char *config_relay_read_secret(const char *path, bool lines, const char *where, struct config_errors *errors)
+{
+    FILE *f = fopen(path, "re");
+    char *s = calloc(1, SECRET_MAX + 2);
+    const char *why;
+    size_t n;
+
+    if (!f || !s) {
+        option_error(errors, where, "%s cannot be read: %s", path, strerror(errno));
+        goto fail;
+    }
+    setvbuf(f, NULL, _IONBF, 0);        /* no second copy of the secret in stdio's buffer */
+    n = fread(s, 1, SECRET_MAX + 1, f);
+    if (ferror(f)) {
+        option_error(errors, where, "%s cannot be read: %s", path, strerror(errno));
+        goto fail;
+    }
+    if (n && s[n - 1] == '\n')
+        s[--n] = '\0';
+    if (n && s[n - 1] == '\r')
+        s[--n] = '\0';
+    why = judge_secret(s, n, lines);
+    if (why) {
+        option_error(errors, where, "%s %s", path, why);
+        goto fail;
+    }
+    fclose(f);
+    return s;
+fail:
+    forget(s, SECRET_MAX + 2);
+    if (f)
+        fclose(f);
+    return NULL;
+}
+
+static enum option_rank rank_of(const struct config_relay *r, const char *name)
+{
+    return option_rank_of(&option_relay, name, r->sources);
+}
+
+static void set_rank(struct config_relay *r, const char *name, enum option_rank rank)
+{
+    r->sources[option_find(&option_relay, name) - option_relay.rows].rank = rank;
+}
+
+/* The file wins over a password of the same source; a later source wins over an earlier one. */
+static void take_password_file(struct config_relay *r, const char *where, struct config_errors *errors)
+{
+    struct option_source *source = &r->sources[option_find(&option_relay, "password") - option_relay.rows];
+    char *secret;
+
+    if (!r->password_file || (r->password && rank_of(r, "password") > rank_of(r, "password_file")))
+        return;
+    secret = config_relay_read_secret(r->password_file, false, where, errors);
+    if (!secret)
+        return;
+    crypto_cleanse_free(r->password);
+    r->password = secret;
+    free(source->where);
+    source->where = strdup("password_file");
+}
+
+static void take_url(struct config_relay *r, struct config_url *u)
+{
+    free(r->host);
+    r->host = u->host;
+    u->host = NULL;
+    if (!r->user && u->user) {
+        r->user = u->user;
+        u->user = NULL;
+        set_rank(r, "user", OPTION_FROM_URL);
+    }
+    if (!r->password && u->password) {
+        r->password = u->password;
+        u->password = NULL;
+        set_rank(r, "password", OPTION_FROM_URL);
+    }
+}
+
+static void take_tls(struct config_relay *r, const struct config_url *u, const char *where,
+                     struct config_errors *errors)
+{
+    r->c.tls_mode = u->tls_mode;
+    if (r->tls) {
+        r->c.tls_mode = strcmp(r->tls, "implicit") == 0 ? SMTP_TLS_IMPLICIT
+                        : strcmp(r->tls, "none") == 0 ? SMTP_TLS_NONE : SMTP_TLS_STARTTLS;
+        if (u->tls_mode != SMTP_TLS_STARTTLS && u->tls_mode != r->c.tls_mode)
+            option_error(errors, where, "tls: %s and the url contradict each other", r->tls);
+    }
+    r->c.port = u->port ? u->port : r->c.tls_mode == SMTP_TLS_IMPLICIT ? 465 : 587;
+    if (r->c.tls_mode == SMTP_TLS_NONE)
+        option_warn(errors, where,
+            "tls is none: mails and password travel in the clear, so only 127.0.0.0/8 and ::1 are connected to");
+    else if (r->c.tls_mode == SMTP_TLS_STARTTLS && r->c.port == 465)
+        option_warn(errors, where,
+                    "port 465 usually speaks TLS from the first byte; if so, write smtps:// instead of smtp://");
+    else if (r->c.tls_mode == SMTP_TLS_IMPLICIT && (r->c.port == 587 || r->c.port == 25))
+        option_warn(errors, where,
+                    "port %u usually begins in the clear with STARTTLS; if so, write smtp:// instead of smtps://",
+                    r->c.port);
+}
+
+static void check_login(const struct config_relay *r, const char *where, struct config_errors *errors)
+{
+    if (r->user && !r->password && !r->password_file)
+        option_error(errors, where, "user is set but no password: set password_file (or password)");
+    if (!r->user && (r->password || r->password_file))
+        option_error(errors, where,
+                     "a password is set but no user: set user, or write it in the url (smtp://USER@HOST)");
+}
+
+static void take_ehlo_name(struct config_relay *r, const char *where, struct config_errors *errors)
+{
+    const char *why;
+    char *ascii;
+
+    if (!r->ehlo_name || r->ehlo_name[0] == '[')        /* an address literal, RFC 5321 §4.1.3 */
+        return;
+    if (idn_to_ascii(bytes_view_str(r->ehlo_name), &ascii, &why) != 0) {
+        option_error(errors, where, "ehlo_name: \"%s\" is not a host name: %s", r->ehlo_name, why);
+        return;
+    }
+    free(r->ehlo_name);
+    r->ehlo_name = ascii;
+}
+
+static void cap_steps(struct config_relay *r)
+{
+    uint32_t *const steps[] = {
+        &r->c.dns_ms,       &r->c.connect_ms,       &r->c.connect_total_ms,     &r->c.timeouts.banner,
+        &r->c.timeouts.tls, &r->c.timeouts.command, &r->c.timeouts.write_stall, &r->c.timeouts.final_reply,
+    };
+
+    for (size_t i = 0; r->timeout_ms && i < ARRAY_LEN(steps); i++)
+        if (*steps[i] > r->timeout_ms)
+            *steps[i] = r->timeout_ms;
+}
+
+void config_relay_finish(struct config_relay *r, struct config_errors *errors)
+{
+    struct config_url u = {.port = 0};
+    char where[80], why[200];
+
+    snprintf(where, sizeof(where), "relay %s", r->name);
+    if (!r->url) {
+        option_error(errors, where, "url is missing%s", strcmp(r->name, "default") ? ""
+                     : " (MAILHATCH_RELAY_URL; all MAILHATCH_RELAY_ settings are about the relay \"default\")");
+    } else if (config_url_parse(r->url, &u, why) != 0) {
+        option_error(errors, where, "url: %s", why);
+    } else {
+        take_url(r, &u);
+        take_tls(r, &u, where, errors);
+    }
+    config_url_deinit(&u);
+    take_password_file(r, where, errors);
+    check_login(r, where, errors);
+    take_ehlo_name(r, where, errors);
+    if (r->timeout_ms && r->timeout_ms < 10)
+        option_error(errors, where, "timeout: less than 10 ms; plain numbers are seconds");
+    cap_steps(r);
+    if (r->pipeline_depth > 1) {
+        option_warn(errors, where, "pipeline_depth is 1 in this version; %u is ignored", r->pipeline_depth);
+        r->pipeline_depth = 1;
+    }
+    r->c.name = r->name;
+    r->c.host = r->host;
+    r->c.user = r->user;
+    r->c.password = r->password;
+    r->c.ca_file = r->ca_file;
+    r->c.ca_pem = r->ca_pem;
+    r->c.crl_file = r->crl_file;
+    r->c.pins = r->pins;
+    r->c.ehlo_name = r->ehlo_name;
+}
+
+void config_relay_deinit(struct config_relay *r)
+{
+    if (r->url)
+        crypto_cleanse(r->url, strlen(r->url));
+    option_deinit(&option_relay, r, r->sources);
+    free(r->name);
+    free(r->host);
+    free(r->ca_pem);
+}
