@@ -1,4 +1,4 @@
-"""Real mail servers for the interop tests: private instances of Postfix, Exim and OpenSMTPD on a free loopback
+"""Real mail servers for the interop tests: private instances of Postfix, Exim, OpenSMTPD and Dovecot on a free loopback
 port, STARTTLS and AUTH, mail into a Maildir. Exim and OpenSMTPD come unpacked from build/servers (install.sh)
 and run in a small chroot, because their paths and users are compiled in. All three want root. Local part
 "refused" is refused at RCPT, "later" is deferred; every other mailbox of example.test exists."""
@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 import harness
+import peer
 
 USER, PASSWORD = "ann", "correct horse"
 HERE = pathlib.Path(__file__).resolve().parent
@@ -352,3 +353,81 @@ class OpenSmtpd(Server):
 
     def maildir(self):
         return self.dir / "root/mail"
+
+
+def refuse_some(session):
+    """RCPT at the server behind Dovecot."""
+    refused = session.line.upper().startswith("RCPT TO:<REFUSED@")
+    session.act("550 5.1.1 no such user here" if refused else peer.default)
+
+
+class Dovecot(Server):
+    """Dovecot's submission service; the server that it hands its mails to is a Peer."""
+
+    name = "dovecot"
+
+    def set_up(self):
+        self.behind = peer.Peer(on={"rcpt": refuse_some}, tls_mode="none", auth="")
+        self.dir.chmod(0o755)
+        for sub in ("run", "state", "mail"):
+            (self.dir / sub).mkdir()
+        os.chown(self.dir / "mail", 65534, 65534)
+        (self.dir / "users").write_text("%s:{PLAIN}%s\n" % (USER, PASSWORD))
+        settings = {"dir": self.dir, "certs": harness.certs(), "port": self.port, "behind": self.behind.port}
+        (self.dir / "dovecot.conf").write_text(_DOVECOT_CONF % settings)
+
+    def command(self):
+        return ["dovecot", "-F", "-c", str(self.dir / "dovecot.conf")]
+
+    def logs(self):
+        return [self.dir / "log"]
+
+    def mails(self):
+        return [b"Return-Path: <%s>\r\n" % m.sender.encode() + m.data for m in list(self.behind.mails)]
+
+    def stop(self):
+        super().stop()
+        if hasattr(self, "behind"):
+            self.behind.stop()
+
+
+_DOVECOT_CONF = """
+base_dir = %(dir)s/run
+state_dir = %(dir)s/state
+log_path = %(dir)s/log
+protocols = submission
+listen = 127.0.0.1
+hostname = mx.example.test
+ssl = required
+ssl_cert = <%(certs)s/chained.pem
+ssl_key = <%(certs)s/chained.key
+auth_mechanisms = plain login
+passdb {
+  driver = passwd-file
+  args = %(dir)s/users
+}
+userdb {
+  driver = static
+  args = uid=65534 gid=65534 home=%(dir)s/mail
+}
+first_valid_uid = 1
+mail_location = maildir:%(dir)s/mail
+mail_max_userip_connections = 100
+submission_relay_host = 127.0.0.1
+submission_relay_port = %(behind)d
+service submission-login {
+  inet_listener submission {
+    port = %(port)d
+  }
+  inet_listener submissions {
+    port = 0
+  }
+  chroot =
+}
+service stats {
+  chroot =
+}
+service anvil {
+  chroot =
+}
+"""
