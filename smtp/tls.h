@@ -1,35 +1,39 @@
 #ifndef SMTP_TLS_H
 #define SMTP_TLS_H
-/* TLS over memory: contexts, handshake, verification, and the reasons when it fails. No sockets: cipher text is fed in and taken out of a
- * queue, so one send(2) carries a whole flight, and tests run client against server in memory. OpenSSL is named only in tls.c, crypto.c and cert.c. */
+/* TLS over memory: contexts, handshake, verification, and the reasons when it fails. No sockets: cipher text is fed
+ * in and taken out of a queue, so one send(2) carries a whole flight, and tests run client against server in memory.
+ * OpenSSL is named only in tls.c, tls_reason.c, crypto.c and cert.c. */
 #include "smtp/outcome.h"
 
-struct tls_context;                     /* one relay's (or one server's) settings; used by one thread at a time or several: OpenSSL counts references */
+struct tls_context;                     /* one relay's (or one server's) settings; several threads may use it at once */
 struct tls;                             /* one connection's end */
 
 struct tls_client_params {
-    const char *host;                   /* verified against the certificate's SAN only (dNSName, or iPAddress when it is an IP); SNI unless it is an IP */
+    const char *host;                   /* checked against the certificate's SAN only (dNSName, or iPAddress when
+                                         * it is an IP); SNI unless it is an IP */
     const char *ca_file;                /* NULL: the system's hashed CA directory, read lazily; else it replaces that */
     const char *ca_pem;                 /* trust only this PEM text (the sandbox); wins over ca_file */
-    const char *crl_file;               /* NULL: no revocation check */
-    const char *pins;                   /* NULL, or comma list of sha256/BASE64 of the SPKI; one must match the leaf or an issuer in the chain */
+    const char *crl_file;               /* NULL: no revocation check; else of the leaf */
+    const char *pins;                   /* NULL, or comma list of sha256/BASE64 of the SPKI; one must match the
+                                         * leaf or an issuer in the chain */
 };
-/* TLS ≥ 1.2, security level 2, no renegotiation, no compression, SSL_MODE_RELEASE_BUFFERS, verification always on. NULL: *err_out says why (≤ 200 octets). */
+/* TLS ≥ 1.2, security level 2, no renegotiation, no compression, SSL_MODE_RELEASE_BUFFERS, verification always on.
+ * NULL: err_out says why. */
 struct tls_context *tls_context_new_client(const struct tls_client_params *p, char err_out[200]) MUST_CHECK;
-/* Server: PEM texts, chain and key. min/max version: 0x0301 … 0x0304, 0 for 1.2 and newest. */
+/* Server: PEM texts, chain and key. */
 struct tls_context *tls_context_new_server(const char *chain_pem, const char *key_pem, char err_out[200]) MUST_CHECK;
-void tls_context_free(struct tls_context *c);
+void tls_context_free(struct tls_context *c);                           /* its connections may live on */
 
 enum tls_status { TLS_OK, TLS_WANT_READ, TLS_CLOSED /* close_notify, or told by tls_eof */, TLS_FAILED };
 
 struct tls *tls_new(struct tls_context *c) MUST_CHECK;
 void tls_free(struct tls *t);
 
-/* Cipher text from the peer. The bytes are copied only as far as needed; call handshake or read until WANT_READ afterwards. */
+/* Cipher text from the peer, lent: call handshake or read until one of them does not say OK; the view may end then. */
 void tls_feed(struct tls *t, struct bytes_view cipher);
 void tls_eof(struct tls *t);                                            /* the transport saw EOF */
 enum tls_status tls_handshake(struct tls *t);                           /* OK: done and verified */
-enum tls_status tls_read(struct tls *t, char *buf, size_t cap, size_t *n_out);
+enum tls_status tls_read(struct tls *t, char *buf, size_t cap, size_t *n_out);         /* *n_out > 0 only with OK */
 enum tls_status tls_write(struct tls *t, struct bytes_view plain);      /* encrypts all of it into the output queue */
 void tls_shutdown(struct tls *t);                                       /* queues close_notify */
 struct bytes_queue *tls_output(struct tls *t);                          /* cipher text to send; consume what went out */
@@ -41,12 +45,14 @@ struct tls_facts {
 };
 void tls_get_facts(const struct tls *t, struct tls_facts *out);
 
-/* After TLS_FAILED or TLS_CLOSED in the handshake: code (tls_version_unsupported, tls_cert_*, tls_client_cert_rejected, tls_closed, tls_on_plaintext_port when the
- * peer's first bytes are printable text, tls_handshake_failed …), stage tls, delivery not_sent, `reason` with names and dates. After the handshake: a broken record →
- * protocol_error. */
+/* After TLS_FAILED or TLS_CLOSED: stage tls, delivery not_sent, `reason` with names and dates, and the code:
+ * tls_version_unsupported, tls_cert_*, tls_pin_mismatch, tls_client_cert_rejected (in TLS 1.3 known at the first read
+ * only), tls_closed, tls_on_plaintext_port (the peer's first bytes are printable text), else tls_handshake_failed; and
+ * protocol_error when a record is broken after the handshake. */
 void tls_get_failure(const struct tls *t, struct smtp_outcome *out);
 
-/* The bytes of one ClientHello for a probe, and the judgement on what came back: does the peer speak TLS? -1 not enough bytes yet, 0 no, 1 yes. */
+/* The bytes of one ClientHello for a probe (0: no room), and the judgement on what came back: does the peer speak TLS?
+ * -1 not enough bytes yet, 0 no, 1 yes. */
 size_t tls_probe_hello(char *buf, size_t cap, const char *host);
 int tls_probe_is_tls(struct bytes_view answer);
 #endif

@@ -39,7 +39,8 @@ START_TEST(base64_vectors)
 }
 END_TEST
 
-static const char *const broken[] = {"Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "=", "Zg==Zg==", "Zm9v\n", "Zm 9", "Z===", "Zm9-",
+static const char *const broken[] = {"Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "=", "Zg==Zg==", "Zm9v\n", "Zm 9",
+                                     "Z===", "Zm9-",
                                      "Zm9_", "=Zm9", "Zg=A"};
 
 START_TEST(base64_refuses)
