@@ -1,6 +1,7 @@
 #ifndef SERVICE_LOG_H
 #define SERVICE_LOG_H
-/* One line per fact on stderr, JSON or human. Any thread. Secrets, bodies and tokens never come here; addresses are masked unless asked. */
+/* One line per fact on stderr, JSON or human. Any thread. Secrets, bodies and tokens never come here; addresses are
+ * masked unless asked. */
 #include "smtp/bytes.h"
 
 enum log_level { LOG_DEBUG_LEVEL, LOG_INFO_LEVEL, LOG_WARN_LEVEL, LOG_ERROR_LEVEL };
@@ -10,7 +11,8 @@ struct log_field {
     const char *str;                    /* NULL: num is meant */
     double num;
 };
-#define LOG_S(k, v) ((struct log_field){.key = (k), .str = (v) ? (v) : ""})
+static inline const char *log_text(const char *s) { return s ? s : ""; }
+#define LOG_S(k, v) ((struct log_field){.key = (k), .str = log_text(v)})
 #define LOG_N(k, v) ((struct log_field){.key = (k), .num = (double)(v)})
 /* At least one field:
  * log_event(LOG_INFO_LEVEL, "send", "mail accepted", LOG_S("id", id), LOG_N("ms", ms)) */
@@ -20,5 +22,6 @@ struct log_field {
 int log_init(const char *format, const char *level, bool show_addresses);       /* -1: unknown word */
 bool log_is_on(enum log_level level);
 void log_write(enum log_level level, const char *event, const char *msg, const struct log_field *fields);
-void log_mask_address(const char *email, char out[128]);        /* "a***@example.com", or whole when addresses are shown */
+void log_mask_address(const char *email, char out[128]); /* "a***@example.com", or whole when addresses are shown */
+void log_mask_text(const char *text, char out[256]);     /* a server's words: each address in it masked likewise; cut */
 #endif
