@@ -1,0 +1,26 @@
+#ifndef SERVICE_METRICS_H
+#define SERVICE_METRICS_H
+/* Counters and histograms for /metrics, in tables of fixed size: an observation never allocates. One thread. Labels
+ * are relays, codes, stages, phases, routes and statuses of ours; never an address, a tag or anything else a caller
+ * or a server may choose. */
+#include "smtp/engine.h"
+
+struct metrics;
+
+struct metrics_gauges {                 /* what others count, at the moment of writing */
+    unsigned waiting_requests;
+    size_t inflight_bytes;
+    const struct engine_relay_stats *relays;    /* n_relays */
+    const char *const *relay_names;
+};
+
+struct metrics *metrics_new(size_t n_relays) MUST_CHECK;
+void metrics_free(struct metrics *m);
+void metrics_count_http(struct metrics *m, const char *route, int status, uint64_t us);         /* route is copied */
+/* relay: index, or n_relays when none was chosen. report: NULL when the engine was not reached. */
+void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outcome *o,
+                        const struct delivery_report *report);
+void metrics_count_late(struct metrics *m, size_t relay);
+void metrics_write(const struct metrics *m, const struct metrics_gauges *g,
+                   struct bytes_buf *out); /* Prometheus text format 0.0.4 */
+#endif
