@@ -1,7 +1,7 @@
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H
-/* The office's door: takes a checked struct mail, composes it, hands it to the engine, and answers once with what became of it.
- * Everything here but service_new/_free is for the HTTP loop's thread, and callbacks run there. */
+/* The office's door: takes a checked struct mail, composes it, hands it to the engine, and answers once with what
+ * became of it. Everything here but service_new/_free is for the HTTP loop's thread, and callbacks run there. */
 #include "smtp/loop.h"
 #include "smtp/mail.h"
 #include "smtp/outcome.h"
@@ -26,7 +26,7 @@ struct send_result {
     struct smtp_outcome outcome;
     struct smtp_outcome cause;          /* relay_unavailable */
     uint32_t retry_after_s;             /* 0: none known */
-    const struct delivery_report *report;       /* address, TLS, timings, attempts; NULL when it never reached the engine */
+    const struct delivery_report *report; /* address, TLS, timings, attempts; NULL when it never reached the engine */
 };
 
 struct send_request {
@@ -48,17 +48,22 @@ void service_free(struct service *s);
 void service_send(struct service *s, struct send_request *r);   /* copies *r */
 bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay */
 
-/* Capacity, asked before a body is read: OUTCOME_SENT when there is room, else OVERLOADED or SHUTTING_DOWN. `bytes` are held until _release. */
+/* Capacity, asked before a body is read: OUTCOME_SENT when there is room, else OVERLOADED or SHUTTING_DOWN. `bytes`
+ * are held until _release. This is where a drain refuses: service_send itself still serves whoever got in before. */
 enum outcome_code service_reserve(struct service *s, size_t bytes) MUST_CHECK;
 void service_release(struct service *s, size_t bytes);
 
-void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx);  /* new sends: shutting_down; on_empty once nothing is running */
+void service_announce_stop(struct service *s);  /* readiness turns false; sends are still taken (drain_delay) */
+/* New sends: shutting_down. on_empty once nothing is running and no bytes are held. */
+void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx);
 bool service_is_draining(const struct service *s);
 bool service_is_ready(const struct service *s);
 struct sandbox *service_sandbox(const struct service *s);
 const struct config *service_config(const struct service *s);
 
-void service_count_http(struct service *s, const char *route, int status, uint64_t us);         /* route: a pattern, never a raw path */
-void service_log_http(struct service *s, const char *request_id, const char *method, const char *route, int status, uint64_t us);
+void service_count_http(struct service *s, const char *route, int status,
+                        uint64_t us); /* route: a pattern, never a raw path */
+void service_log_http(struct service *s, const char *request_id, const char *method, const char *route, int status,
+                      uint64_t us);
 void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */
 #endif

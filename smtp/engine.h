@@ -44,6 +44,7 @@ struct delivery {
     struct loop *reply_to;              /* where on_report runs */
     void (*on_report)(struct delivery_report *r);                       /* owns r: delivery_report_free */
     void *owner;                        /* handed back in the first report only; NULL in a late one */
+    void *ctx;                          /* handed back in each report */
     struct delivery_state *state;       /* engine's */
 };
 struct delivery *delivery_new(size_t n_rcpts) MUST_CHECK;               /* zeroed, with room for n_rcpts pointers */
@@ -61,7 +62,7 @@ struct delivery_attempt {
  * and the server's reply came after all, one more with late == true. */
 struct delivery_report {
     struct loop_msg msg;
-    void *owner;
+    void *owner, *ctx;
     void (*on_report)(struct delivery_report *r);
     char id[37];
     size_t relay;

@@ -1,0 +1,449 @@
+#include "service/service.h"
+
+#include "service/config.h"
+#include "service/log.h"
+#include "service/metrics.h"
+#include "smtp/crypto.h"
+#include "smtp/mime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The office's door: composes a mail, hands it to the engine, and answers once with what became of it. */
+
+struct service {
+    const struct config *config;
+    struct loop *loop;
+    struct sandbox *sandbox;
+    struct engine *engine;
+    struct metrics *metrics;
+    size_t n_relays, default_relay;
+    const char **relay_names;           /* n_relays */
+    struct engine_relay_stats *stats;   /* n_relays; scratch for service_write_metrics */
+    unsigned running;                   /* sends that have not been answered */
+    size_t inflight;                    /* bytes held by service_reserve */
+    bool stopping, draining, told_empty;
+    void (*on_empty)(void *ctx);
+    void *on_empty_ctx;
+    struct loop_msg empty_msg;
+};
+
+/* One send; the only block of its own. */
+struct send {
+    struct service *service;
+    struct send_request request;
+    char id[37];
+    char *message_id;
+    size_t relay;
+    uint64_t started_us;
+    size_t n_rcpts;
+    const char *rcpts[];                /* lent from request.mail: to, cc, bcc, each once */
+};
+
+/* ---- life ---- */
+
+static size_t find_relay(const struct service *s, const char *name)
+{
+    size_t i = 0;
+
+    while (i < s->n_relays && (!name || strcmp(s->relay_names[i], name) != 0))
+        i++;
+    return i;
+}
+
+static struct engine *start_engine(const struct service *s, char err_out[200])
+{
+    struct relay_config *relays = calloc(s->n_relays + 1, sizeof(*relays));
+    struct engine_params p = {.relays = relays, .n_relays = s->n_relays, .loops = s->config->smtp_loops};
+    struct engine *e = NULL;
+
+    snprintf(err_out, 200, "no memory");
+    for (size_t i = 0; relays && i < s->n_relays; i++)
+        relays[i] = s->config->relays[i].c;
+    if (relays)
+        e = engine_new(&p, err_out);
+    free(relays);
+    return e;
+}
+
+static void on_empty_msg(struct loop_msg *m)
+{
+    struct service *s = (struct service *)(void *)((char *)m - offsetof(struct service, empty_msg));
+
+    s->on_empty(s->on_empty_ctx);
+}
+
+struct service *service_new(const struct service_params *p, char err_out[200])
+{
+    struct service *s = calloc(1, sizeof(*s));
+
+    snprintf(err_out, 200, "no memory");
+    if (!s)
+        return NULL;
+    s->config = p->config;
+    s->loop = p->loop;
+    s->sandbox = p->sandbox;
+    s->empty_msg.on_msg = on_empty_msg;
+    s->n_relays = p->config->n_relays;
+    s->relay_names = calloc(s->n_relays + 1, sizeof(*s->relay_names));
+    s->stats = calloc(s->n_relays + 1, sizeof(*s->stats));
+    s->metrics = metrics_new(s->n_relays);
+    if (!s->relay_names || !s->stats || !s->metrics)
+        goto fail;
+    for (size_t i = 0; i < s->n_relays; i++)
+        s->relay_names[i] = p->config->relays[i].name;
+    s->default_relay = find_relay(s, p->config->default_relay);
+    s->engine = start_engine(s, err_out);
+    if (!s->engine)
+        goto fail;
+    err_out[0] = '\0';
+    return s;
+fail:
+    service_free(s);
+    return NULL;
+}
+
+void service_free(struct service *s)
+{
+    if (!s)
+        return;
+    engine_free(s->engine);
+    metrics_free(s->metrics);
+    free(s->relay_names);
+    free(s->stats);
+    free(s);
+}
+
+/* ---- the log's and the metrics' part of a send ---- */
+
+static void log_send(const struct send *w, const struct send_result *r)
+{
+    const struct smtp_outcome *o = &r->outcome;
+    char from[128], text[256];
+
+    if (!log_is_on(o->code == OUTCOME_SENT ? LOG_INFO_LEVEL : LOG_WARN_LEVEL))
+        return;
+    log_mask_address(w->request.mail->from.email ? w->request.mail->from.email : "", from);
+    log_mask_text(o->reason[0] ? o->reason : o->text, text);
+    log_event(o->code == OUTCOME_SENT ? LOG_INFO_LEVEL : LOG_WARN_LEVEL, "send", o->code == OUTCOME_SENT ? "mail sent"
+              : o->delivery == DELIVERY_UNKNOWN ? "nobody knows whether the mail was sent" : "mail not sent",
+              LOG_S("request_id", w->request.request_id), LOG_S("id", r->id), LOG_S("relay", r->relay),
+              LOG_S("code", outcome_code_name(o->code)), LOG_S("stage", stage_name(o->stage)),
+              LOG_S("delivery", delivery_name(o->delivery)), LOG_N("smtp_code", o->reply_code),
+              LOG_N("ms", (double)(clock_us() - w->started_us) / 1000), LOG_N("rcpts", r->n_rcpts), LOG_S("from", from),
+              LOG_S("peer", r->report ? r->report->address : ""), LOG_S("text", text));
+}
+
+static void on_late_report(struct delivery_report *r)
+{
+    struct service *s = r->ctx;
+    char text[256];
+
+    metrics_count_late(s->metrics, r->relay);
+    log_mask_text(r->outcome.reason[0] ? r->outcome.reason : r->outcome.text, text);
+    log_event(LOG_WARN_LEVEL, "late_verdict", "the relay's verdict came after outcome_unknown had been answered",
+              LOG_S("id", r->id), LOG_S("relay", s->relay_names[r->relay]),
+              LOG_S("code", outcome_code_name(r->outcome.code)),
+              LOG_S("delivery", delivery_name(r->outcome.delivery)), LOG_N("smtp_code", r->outcome.reply_code),
+              LOG_N("ms", r->total_us / 1000.0), LOG_S("text", text));
+}
+
+/* ---- a send ---- */
+
+static const char *tls_mode_name(enum smtp_tls_mode mode)
+{
+    switch (mode) {
+    case SMTP_TLS_STARTTLS:
+        return "starttls";
+    case SMTP_TLS_IMPLICIT:
+        return "implicit";
+    case SMTP_TLS_NONE:
+        return "none";
+    }
+    unreachable("a TLS mode of no name");
+}
+
+/* Once nothing is running; by a letter, so that nobody is torn down under a function of his own. */
+static void tell_when_empty(struct service *s)
+{
+    if (!s->draining || s->told_empty || s->running || s->inflight)
+        return;
+    s->told_empty = true;
+    engine_drain(s->engine);
+    loop_post(s->loop, &s->empty_msg);
+}
+
+/* The single end of every send: answers, logs, counts, and forgets it. */
+static void finish(struct send *w, const struct smtp_outcome *o, const struct delivery_report *report)
+{
+    struct service *s = w->service;
+    struct send_result r = {.message_id = w->message_id,
+                            .mail = w->request.mail,
+                            .rcpts = w->rcpts,
+                            .n_rcpts = w->n_rcpts,
+                            .outcome = *o,
+                            .report = report};
+
+    memcpy(r.id, w->id, sizeof(r.id));
+    if (w->relay < s->n_relays) {
+        const struct relay_config *c = &s->config->relays[w->relay].c;
+        r.relay = c->name;
+        r.relay_host = c->host;
+        r.relay_port = c->port;
+        r.relay_tls_mode = tls_mode_name(c->tls_mode);
+        r.sandbox = s->sandbox != NULL;
+    }
+    if (report) {
+        r.cause = report->cause;
+        r.retry_after_s = report->retry_after_s;
+        if (o->code == OUTCOME_SENT || o->stage >= STAGE_MAIL)
+            r.rcpt_outcomes = report->rcpts;
+    }
+    log_send(w, &r);
+    metrics_count_send(s->metrics, w->relay, o, report);
+    s->running--;
+    w->request.on_done(w->request.ctx, &r);
+    mail_free(w->request.mail);
+    free(w->message_id);
+    free(w);
+    tell_when_empty(s);
+}
+
+static void fail(struct send *w, enum outcome_code code, enum stage stage, const char *reason)
+{
+    struct smtp_outcome o;
+
+    outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, reason);
+    finish(w, &o, NULL);
+}
+
+static void on_report(struct delivery_report *r)
+{
+    if (r->late)
+        on_late_report(r);
+    else
+        finish(r->owner, &r->outcome, r);
+    delivery_report_free(r);
+}
+
+/* FNV-1a; only to make the comparison of a thousand recipients with each other cheap. */
+static uint32_t hash(const char *s)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 16777619u;
+    return h;
+}
+
+/* Local parts are case-sensitive (RFC 5321 §2.4); domains are lower case already. */
+static void add_rcpts(struct send *w, const struct mail_address_list *list, uint32_t *hashes)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        const char *email = list->v[i].email;
+        uint32_t h = hash(email);
+        size_t k = 0;
+        while (k < w->n_rcpts && (hashes[k] != h || strcmp(w->rcpts[k], email) != 0))
+            k++;
+        if (k < w->n_rcpts)
+            continue;
+        hashes[k] = h;
+        w->rcpts[k] = email;
+        w->n_rcpts++;
+    }
+}
+
+static struct send *send_new(struct service *s, const struct send_request *r)
+{
+    const struct mail *m = r->mail;
+    size_t most = m->to.n + m->cc.n + m->bcc.n;
+    struct send *w = calloc(1, sizeof(*w) + most * sizeof(w->rcpts[0]));
+    uint32_t *hashes = calloc(most + 1, sizeof(*hashes));
+
+    if (w && hashes) {
+        w->service = s;
+        w->request = *r;
+        w->started_us = clock_us();
+        w->relay = m->relay ? find_relay(s, m->relay) : s->default_relay;
+        crypto_uuid7(w->id);
+        add_rcpts(w, &m->to, hashes);
+        add_rcpts(w, &m->cc, hashes);
+        add_rcpts(w, &m->bcc, hashes);
+    } else {
+        free(w);
+        w = NULL;
+    }
+    free(hashes);
+    return w;
+}
+
+/* The content goes from `composed` to the delivery. NULL without memory. */
+static struct delivery *make_delivery(const struct send *w, struct mime_message *composed)
+{
+    const struct mail *m = w->request.mail;
+    struct delivery *d = delivery_new(w->n_rcpts);
+
+    if (!d)
+        return NULL;
+    memcpy(d->id, w->id, sizeof(d->id));
+    d->from = strdup(m->from.email);
+    for (size_t i = 0; i < w->n_rcpts; i++) {
+        d->rcpts[i] = strdup(w->rcpts[i]);
+        if (!d->rcpts[i])
+            goto fail;
+    }
+    if (!d->from)
+        goto fail;
+    d->relay = w->relay;
+    d->content = composed->bytes;
+    d->content_n = composed->n;
+    composed->bytes = NULL;
+    d->needs_8bit = composed->needs_8bit;
+    d->needs_utf8 = composed->needs_utf8;
+    d->partial_reject = m->partial_reject;
+    d->deadline = w->request.deadline;
+    return d;
+fail:
+    delivery_free(d);
+    return NULL;
+}
+
+static struct delivery *compose(struct send *w)
+{
+    struct mime_params p = {.id = w->id, .date_unix = (int64_t)time(NULL)};
+    struct mime_message composed;
+    struct delivery *d;
+
+    if (mime_compose(w->request.mail, &p, &composed) != 0)
+        return NULL;
+    d = make_delivery(w, &composed);
+    w->message_id = composed.message_id;
+    composed.message_id = NULL;
+    mime_message_deinit(&composed);
+    return d;
+}
+
+/* Without memory for a send there is only the stack to answer from. */
+static void answer_without_memory(struct send_request *r)
+{
+    struct send_result result = {.mail = r->mail};
+
+    outcome_set_local(&result.outcome, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, DELIVERY_NOT_SENT, "no memory");
+    r->on_done(r->ctx, &result);
+    mail_free(r->mail);
+}
+
+void service_send(struct service *s, struct send_request *r)
+{
+    struct send *w = send_new(s, r);
+    struct delivery *d;
+
+    if (!w) {
+        answer_without_memory(r);
+        return;
+    }
+    s->running++;
+    if (w->relay == s->n_relays)
+        fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "no such relay is configured");
+    else if (w->n_rcpts == 0 || !w->request.mail->from.email)
+        fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "the mail has no sender or no recipient");
+    else if (!(d = compose(w)))
+        fail(w, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, "no memory");
+    else {
+        d->owner = w;
+        d->ctx = s;
+        d->reply_to = s->loop;
+        d->on_report = on_report;
+        engine_submit(s->engine, d);
+    }
+}
+
+bool service_has_relay(const struct service *s, const char *name)
+{
+    return find_relay(s, name) < s->n_relays;
+}
+
+/* ---- capacity and draining ---- */
+
+enum outcome_code service_reserve(struct service *s, size_t bytes)
+{
+    size_t max = s->config->max_inflight_bytes;
+
+    if (s->draining)
+        return OUTCOME_SHUTTING_DOWN;
+    if (s->running >= s->config->max_waiting || bytes > max || s->inflight > max - bytes)
+        return OUTCOME_OVERLOADED;
+    s->inflight += bytes;
+    return OUTCOME_SENT;
+}
+
+void service_release(struct service *s, size_t bytes)
+{
+    if (bytes > s->inflight)
+        unreachable("more bytes released than reserved");
+    s->inflight -= bytes;
+    tell_when_empty(s);
+}
+
+void service_announce_stop(struct service *s)
+{
+    s->stopping = true;
+}
+
+void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx)
+{
+    s->stopping = true;
+    s->draining = true;
+    s->on_empty = on_empty;
+    s->on_empty_ctx = ctx;
+    tell_when_empty(s);
+}
+
+bool service_is_draining(const struct service *s)
+{
+    return s->draining;
+}
+
+bool service_is_ready(const struct service *s)
+{
+    return !s->stopping;
+}
+
+struct sandbox *service_sandbox(const struct service *s)
+{
+    return s->sandbox;
+}
+
+const struct config *service_config(const struct service *s)
+{
+    return s->config;
+}
+
+/* ---- HTTP's share of logs and metrics ---- */
+
+void service_count_http(struct service *s, const char *route, int status, uint64_t us)
+{
+    metrics_count_http(s->metrics, route, status, us);
+}
+
+void service_log_http(struct service *s, const char *request_id, const char *method, const char *route, int status,
+                      uint64_t us)
+{
+    (void)s;
+    if (!log_is_on(LOG_DEBUG_LEVEL))
+        return;
+    log_event(LOG_DEBUG_LEVEL, "http", "request answered", LOG_S("request_id", request_id), LOG_S("method", method),
+              LOG_S("route", route), LOG_N("status", status), LOG_N("ms", (double)us / 1000));
+}
+
+void service_write_metrics(struct service *s, struct bytes_buf *out)
+{
+    struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight, .relays = s->stats,
+                               .relay_names = s->relay_names};
+
+    for (size_t i = 0; i < s->n_relays; i++)
+        engine_get_stats(s->engine, i, &s->stats[i]);
+    metrics_write(s->metrics, &g, out);
+}
