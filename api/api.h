@@ -18,4 +18,10 @@ uint16_t api_admin_port(const struct api *a);
  * 0: *mail_out owned by the caller. -1: *problem_out is the problem object's JSON, malloc'ed. */
 int api_read_mail(const struct service *s, struct bytes_view json, struct mail **mail_out, char **problem_out) MUST_CHECK;
 char *api_write_result(const struct send_result *r, int *status_out) MUST_CHECK;       /* malloc'ed JSON; the HTTP status it has */
+
+const char *api_library_versions(void);         /* "libmicrohttpd 0.9.75, cJSON 1.7.15" */
+
+/* For `mailhatch healthcheck`: asks /livez of the admin listener at that address (as in the configuration), blocking, for 3 s at the
+ * most. 0: alive. -1: err_out says what went wrong. */
+int api_healthcheck(const char *admin_listen, char err_out[200]) MUST_CHECK;
 #endif

@@ -1,0 +1,233 @@
+#include "service/cli.h"
+
+#include "api/api.h"
+#include "service/log.h"
+#include "service/option.h"
+#include "service/service.h"
+#include "service/startup.h"
+#include "smtp/crypto.h"
+#include "smtp/idn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The commands that are not the daemon: send, healthcheck, check-config, help, version. */
+
+enum { EXIT_SENT = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PARTIAL = 3, EXIT_UNKNOWN = 4 };
+
+/* ---- send ---- */
+
+struct sending {
+    struct config *config;
+    struct sandbox *sandbox;
+    struct loop *loop;
+    struct service *service;
+    int status;
+};
+
+/* All of a file, or of standard input for NULL and "-". */
+static bool read_input(const char *path, struct bytes_buf *out)
+{
+    bool is_stdin = !path || strcmp(path, "-") == 0;
+    FILE *f = is_stdin ? stdin : fopen(path, "re");
+    char piece[16384];
+    size_t n;
+
+    if (is_stdin && isatty(STDIN_FILENO) == 1)
+        fputs("reading one mail as JSON from the terminal; end with Ctrl-D\n", stderr);
+    while (f && !out->failed && (n = fread(piece, 1, sizeof(piece), f)) > 0)
+        bytes_buf_add(out, piece, n);
+    if (!f || ferror(f))
+        fprintf(stderr, "mailhatch: %s cannot be read: %s\n", is_stdin ? "standard input" : path, strerror(errno));
+    else if (out->failed)
+        fputs("mailhatch: the mail is larger than max_body\n", stderr);
+    n = f && !ferror(f) && !out->failed;
+    if (f && !is_stdin)
+        fclose(f);
+    return n;
+}
+
+static int exit_status(const struct send_result *r)
+{
+    if (r->outcome.code != OUTCOME_SENT)
+        return r->outcome.delivery == DELIVERY_UNKNOWN ? EXIT_UNKNOWN : EXIT_FAILED;
+    for (size_t i = 0; r->rcpt_outcomes && i < r->n_rcpts; i++)
+        if (r->rcpt_outcomes[i].code != OUTCOME_SENT)
+            return EXIT_PARTIAL;
+    return EXIT_SENT;
+}
+
+static void print_json(char *json)
+{
+    size_t n = json ? strlen(json) : 0;
+
+    if (json)
+        printf("%s%s", json, n && json[n - 1] == '\n' ? "" : "\n");
+    free(json);
+}
+
+static void on_done(void *ctx, const struct send_result *r)
+{
+    struct sending *s = ctx;
+    int http_status;
+
+    print_json(api_write_result(r, &http_status));
+    s->status = exit_status(r);
+    loop_stop(s->loop);
+}
+
+static void send_one(struct sending *s)
+{
+    struct send_request request = {.on_done = on_done, .ctx = s};
+    struct bytes_buf input;
+    char *problem = NULL;
+
+    bytes_buf_init(&input, s->config->max_body_bytes);
+    s->status = EXIT_USAGE;
+    if (!read_input(s->config->file_argument, &input))
+        goto out;
+    s->status = EXIT_FAILED;
+    if (api_read_mail(s->service, bytes_buf_view(&input), &request.mail, &problem) != 0) {
+        print_json(problem);
+        goto out;
+    }
+    crypto_uuid7(request.request_id);
+    request.deadline = clock_us() / 1000 + s->config->request_timeout_ms;
+    service_send(s->service, &request);
+    if (loop_run(s->loop) != 0)
+        fprintf(stderr, "mailhatch: %s\n", strerror(errno));
+out:
+    bytes_buf_deinit(&input);
+}
+
+int cli_send(int argc, char **argv)
+{
+    struct sending s = {.config = startup_load(argc, argv, true), .status = EXIT_USAGE};
+    struct service_params p;
+    char err[200];
+
+    if (!s.config)
+        return EXIT_USAGE;
+    startup_limits(s.config);
+    if (startup_sandbox(s.config, &s.sandbox) != 0)
+        goto out;
+    s.loop = loop_new();
+    p = (struct service_params){.config = s.config, .loop = s.loop, .sandbox = s.sandbox};
+    s.service = s.loop ? service_new(&p, err) : NULL;
+    if (s.service)
+        send_one(&s);
+    else
+        fprintf(stderr, "mailhatch: %s\n", s.loop ? err : strerror(errno));
+out:
+    service_free(s.service);
+    if (s.sandbox)
+        sandbox_stop(s.sandbox);
+    if (s.loop)
+        loop_free(s.loop);
+    config_free(s.config);
+    return s.status;
+}
+
+/* ---- the others ---- */
+
+int cli_healthcheck(int argc, char **argv)
+{
+    struct config_errors errors;
+    char *listen, err[200];
+    int status = EXIT_USAGE;
+
+    config_errors_init(&errors);
+    listen = config_load_admin_listen(argc, argv, &errors);
+    if (!listen)
+        fputs(bytes_buf_view(&errors.text).p, stderr);
+    else if (api_healthcheck(listen, err) == 0)
+        status = EXIT_SENT;
+    else {
+        fprintf(stderr, "mailhatch healthcheck: %s\n", err);
+        status = EXIT_FAILED;
+    }
+    free(listen);
+    config_errors_deinit(&errors);
+    return status;
+}
+
+int cli_check_config(int argc, char **argv)
+{
+    struct config_errors errors;
+    struct bytes_buf text;
+    struct config *c;
+    int rc;
+
+    config_errors_init(&errors);
+    bytes_buf_init(&text, 0);
+    rc = config_load(argc, argv, &c, &errors);
+    if (errors.n_warnings)
+        fprintf(stderr, "warnings:\n%s", bytes_buf_view(&errors.warnings).p);
+    if (rc == 0) {
+        config_write_effective(c, &text);
+        printf("%s", bytes_buf_view(&text).p);
+        config_free(c);
+    } else {
+        fprintf(stderr, "mistakes:\n%s", bytes_buf_view(&errors.text).p);
+    }
+    bytes_buf_deinit(&text);
+    config_errors_deinit(&errors);
+    return rc == 0 ? EXIT_SENT : EXIT_USAGE;
+}
+
+static void print_usage(void)
+{
+    printf("mailhatch " MAILHATCH_VERSION ": turns an HTTP POST of JSON into an e-mail on an SMTP relay.\n\n"
+           "  mailhatch [OPTIONS]               serve\n"
+           "  mailhatch --sandbox               serve, with a relay of its own that delivers nothing\n"
+           "  mailhatch send [FILE] [OPTIONS]   send one mail (the API's JSON, from FILE or standard input) and print\n"
+           "                                    the API's answer; exit status 0 sent, 1 failed, 2 usage or\n"
+           "                                    configuration, 3 partial, 4 unknown\n"
+           "  mailhatch check-config [OPTIONS]  tell every mistake, and what is in force\n"
+           "  mailhatch healthcheck [OPTIONS]   ask the admin listener's /livez\n"
+           "  mailhatch help [sample]           this page, or a commented configuration file\n"
+           "  mailhatch version\n\n");
+}
+
+int cli_help(const char *topic)
+{
+    struct bytes_buf text;
+
+    bytes_buf_init(&text, 0);
+    if (strcmp(topic, "sample") == 0) {
+        config_write_sample(&text);
+    } else if (strcmp(topic, "reference") == 0) {
+        config_write_reference(&text);
+    } else {
+        print_usage();
+        config_write_help(&text);
+    }
+    printf("%s", bytes_buf_view(&text).p);
+    bytes_buf_deinit(&text);
+    return EXIT_SENT;
+}
+
+int cli_version(void)
+{
+    printf("mailhatch " MAILHATCH_VERSION "\n%s, %s, %s, %s\n", api_library_versions(), crypto_library_version(),
+           idn_library_version(), config_yaml_library_version());
+    return EXIT_SENT;
+}
+
+int cli_unknown(const char *word)
+{
+    static const char *const commands[] = {"send", "check-config", "healthcheck", "help", "version"};
+    struct option_guess g;
+
+    option_guess_start(&g, word);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        option_guess_try(&g, commands[i]);
+    if (*g.name)
+        fprintf(stderr, "mailhatch: no command \"%s\"; did you mean %s?\n", word, g.name);
+    else
+        fprintf(stderr, "mailhatch: no command \"%s\"; see mailhatch help\n", word);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,266 @@
+#include "api/api.h"
+#include "service/cli.h"
+#include "service/log.h"
+#include "service/startup.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* The composition root: builds the house from settings, runs it until a signal, and takes it down in order. */
+
+#define FLUSH_MS 100                    /* after the last answer was made: for its last bytes to leave */
+
+struct house {
+    struct config *config;
+    struct sandbox *sandbox;
+    struct loop *loop;
+    struct service *service;
+    struct api *api;
+    struct loop_io signals;
+    struct loop_timer delay, timeout, flush;
+    bool stopping, timed_out;
+};
+
+#define HOUSE_OF(member_p, member) ((struct house *)(void *)((char *)(member_p) - offsetof(struct house, member)))
+
+/* ---- the end ---- */
+
+static void on_flushed(struct loop_timer *t)
+{
+    loop_stop(HOUSE_OF(t, flush)->loop);
+}
+
+static void on_empty(void *ctx)
+{
+    struct house *h = ctx;
+
+    api_stop_listening(h->api);
+    loop_timer_set(h->loop, &h->flush, loop_now(h->loop) + FLUSH_MS);
+}
+
+static void on_drain_timeout(struct loop_timer *t)
+{
+    struct house *h = HOUSE_OF(t, timeout);
+
+    log_event(LOG_ERROR_LEVEL, "drain", "drain_timeout is over and requests are still running; leaving without them",
+              LOG_N("drain_timeout_s", h->config->drain_timeout_ms / 1000.0));
+    h->timed_out = true;
+    loop_stop(h->loop);
+}
+
+static void start_drain(struct loop_timer *t)
+{
+    struct house *h = HOUSE_OF(t, delay);
+
+    loop_timer_set(h->loop, &h->timeout, loop_now(h->loop) + h->config->drain_timeout_ms);
+    service_drain(h->service, on_empty, h);
+}
+
+/* API.md's promise: readiness first, then drain_delay, then 503 for new sends while running ones finish. */
+static void begin_stop(struct house *h, int signo)
+{
+    h->stopping = true;
+    log_event(LOG_INFO_LEVEL, "drain", "stopping; a second signal leaves at once",
+              LOG_S("signal", signo == SIGINT ? "INT" : "TERM"),
+              LOG_N("drain_delay_s", h->config->drain_delay_ms / 1000.0),
+              LOG_N("drain_timeout_s", h->config->drain_timeout_ms / 1000.0));
+    service_announce_stop(h->service);
+    if (h->config->drain_delay_ms)
+        loop_timer_set(h->loop, &h->delay, loop_now(h->loop) + h->config->drain_delay_ms);
+    else
+        start_drain(&h->delay);
+}
+
+static void on_signal(struct loop_io *io, uint32_t events)
+{
+    struct house *h = HOUSE_OF(io, signals);
+    struct signalfd_siginfo info;
+
+    (void)events;
+    while (read(io->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            log_event(LOG_WARN_LEVEL, "reload",
+                      "SIGHUP: reloading is not available in this version; restart to read settings anew",
+                      LOG_N("pid", getpid()));
+        else if (h->stopping)
+            _exit(1);
+        else
+            begin_stop(h, (int)info.ssi_signo);
+    }
+}
+
+/* ---- the beginning ---- */
+
+/* Blocked before any thread starts, so that every thread inherits it and only the descriptor tells. */
+static int take_signals(struct house *h)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return -1;
+    h->signals.on_ready = on_signal;
+    h->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return h->signals.fd < 0 ? -1 : loop_add(h->loop, &h->signals, EPOLLIN);
+}
+
+/* Where a listener really listens: the port that the kernel picked in the place of 0. */
+static void write_address(const char *listen, uint16_t port, char out[300])
+{
+    const char *colon = strrchr(listen, ':');
+
+    if (strncmp(listen, "unix:", 5) == 0 || !colon)
+        snprintf(out, 300, "%s", listen);
+    else
+        snprintf(out, 300, "%.*s:%u", (int)(colon - listen), listen, port);
+}
+
+/* What curl wants in order to reach that address from this machine. */
+static void write_url(const char *address, char out[400])
+{
+    if (strncmp(address, "unix:", 5) == 0)
+        snprintf(out, 400, "--unix-socket %s http://localhost", address + 5);
+    else if (strncmp(address, "0.0.0.0:", 8) == 0)
+        snprintf(out, 400, "http://127.0.0.1:%s", address + 8);
+    else if (strncmp(address, "[::]:", 5) == 0)
+        snprintf(out, 400, "http://[::1]:%s", address + 5);
+    else
+        snprintf(out, 400, "http://%s", address);
+}
+
+/* For people: on a terminal, and wherever the sandbox runs (a first try), unless JSON was asked for by name. */
+static void greet(const struct house *h, const char *api, const char *admin)
+{
+    const char *key = h->config->n_api_keys ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
+    char url[400];
+
+    if (strcmp(h->config->log_format, "json") == 0 || (!h->sandbox && isatty(STDERR_FILENO) != 1))
+        return;
+    write_url(api, url);
+    fprintf(stderr,
+            "\nmailhatch " MAILHATCH_VERSION
+            "\n  API    %s\n  admin  %s  (/livez /readyz /metrics /version)\n  relay  %s\n",
+            api, admin, h->config->default_relay);
+    if (h->sandbox)
+        fprintf(stderr,
+                "\nThe sandbox relay takes mails and delivers nothing. Send one, then look at it:\n\n"
+                "  curl -sS %s/v1/emails%s -H 'Content-Type: application/json' \\\n"
+                "    -d '{\"from\":\"ann@example.com\",\"to\":\"bob@example.org\",\"subject\":\"Hello\","
+                "\"text\":\"It works.\"}'\n\n"
+                "  curl -sS %s/sandbox/messages%s\n", url, key, url, key);
+    fputc('\n', stderr);
+}
+
+static void tell_listening(const struct house *h)
+{
+    const struct config *c = h->config;
+    char api[300], admin[300];
+
+    write_address(c->listen, api_port(h->api), api);
+    write_address(c->admin_listen, api_admin_port(h->api), admin);
+    log_event(LOG_INFO_LEVEL, "listening", "ready for requests", LOG_S("version", MAILHATCH_VERSION), LOG_S("api", api),
+              LOG_S("admin", admin), LOG_S("default_relay", c->default_relay), LOG_N("relays", c->n_relays),
+              LOG_N("pid", getpid()));
+    greet(h, api, admin);
+}
+
+static int build(struct house *h)
+{
+    struct service_params p;
+    char err[200];
+
+    h->loop = loop_new();
+    if (!h->loop || take_signals(h) != 0) {
+        log_event(LOG_ERROR_LEVEL, "start", "no event loop", LOG_S("why", strerror(errno)));
+        return -1;
+    }
+    if (startup_sandbox(h->config, &h->sandbox) != 0)
+        return -1;
+    p = (struct service_params){.config = h->config, .loop = h->loop, .sandbox = h->sandbox};
+    h->service = service_new(&p, err);
+    if (h->service)
+        h->api = api_new(h->service, h->loop, err);
+    if (h->api)
+        return 0;
+    log_event(LOG_ERROR_LEVEL, "start", err, LOG_S("listen", h->config->listen),
+              LOG_S("admin_listen", h->config->admin_listen));
+    return -1;
+}
+
+static void take_down(struct house *h)
+{
+    if (h->api)
+        api_free(h->api);
+    service_free(h->service);
+    if (h->sandbox)
+        sandbox_stop(h->sandbox);
+    if (h->signals.fd > 0)
+        close(h->signals.fd);
+    if (h->loop)
+        loop_free(h->loop);
+    config_free(h->config);
+}
+
+static int run(int argc, char **argv)
+{
+    struct house h = {.config = startup_load(argc, argv, false)};
+    int status = 1;
+
+    if (!h.config)
+        return 2;
+    if (h.config->file_argument) {
+        status = cli_unknown(h.config->file_argument);
+        config_free(h.config);
+        return status;
+    }
+    startup_limits(h.config);
+    h.delay.on_timer = start_drain;
+    h.timeout.on_timer = on_drain_timeout;
+    h.flush.on_timer = on_flushed;
+    if (build(&h) == 0) {
+        tell_listening(&h);
+        status = loop_run(h.loop) == 0 ? 0 : 1;
+        log_event(LOG_INFO_LEVEL, "stop", "stopped", LOG_N("pid", getpid()));
+    }
+    if (h.timed_out)
+        _exit(0);                       /* what still runs holds pieces of the house */
+    take_down(&h);
+    return status;
+}
+
+static bool asks_for(int argc, char **argv, const char *word, const char *shorter)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], word) == 0 || strcmp(argv[i], shorter) == 0)
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *word;
+        int (*command)(int argc, char **argv);
+    } commands[] = {{"send", cli_send}, {"check-config", cli_check_config}, {"healthcheck", cli_healthcheck}};
+    const char *word = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
+
+    if (strcmp(word, "help") == 0 || asks_for(argc, argv, "--help", "-h"))
+        return cli_help(argc > 2 && *word ? argv[2] : "");
+    if (strcmp(word, "version") == 0 || asks_for(argc, argv, "--version", "-V"))
+        return cli_version();
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].word, word) == 0)
+            return commands[i].command(argc - 2, argv + 2);
+    if (*word)
+        return cli_unknown(word);
+    return run(argc - 1, argv + 1);
+}

@@ -1,0 +1,99 @@
+#include "service/startup.h"
+
+#include "service/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/* What the commands do before their own work: settings, limits, sandbox. */
+
+static void log_warnings(struct bytes_buf *warnings)
+{
+    if (!warnings->n)
+        return;
+    for (char *p = warnings->p, *end; *p; p = end + 1) {
+        end = strchr(p, '\n');
+        *end = '\0';
+        log_event(LOG_WARN_LEVEL, "config", p, LOG_S("hint", "mailhatch check-config shows what is in force"));
+    }
+}
+
+struct config *startup_load(int argc, char **argv, bool quiet)
+{
+    struct config_errors errors;
+    struct config *c;
+
+    config_errors_init(&errors);
+    if (config_load(argc, argv, &c, &errors) != 0) {
+        fprintf(stderr, "mailhatch cannot start:\n%s", bytes_buf_view(&errors.text).p);
+        config_errors_deinit(&errors);
+        return NULL;
+    }
+    if (log_init(c->log_format, quiet && config_is_default(c, "log_level") ? "error" : c->log_level,
+                 c->log_addresses) != 0)
+        unreachable("a log format or level that the table allows");
+    log_warnings(&errors.warnings);
+    config_errors_deinit(&errors);
+    return c;
+}
+
+/* Connections, sessions, and what the libraries, loops and files need. */
+static rlim_t descriptors_wanted(const struct config *c)
+{
+    rlim_t n = c->max_connections + 64;
+
+    for (size_t i = 0; i < c->n_relays; i++)
+        n += c->relays[i].c.max_sessions * 2;           /* racing addresses and probes */
+    return n;
+}
+
+void startup_limits(const struct config *c)
+{
+    struct rlimit none = {0, 0}, files;
+    rlim_t want = descriptors_wanted(c);
+
+    signal(SIGPIPE, SIG_IGN);
+    setrlimit(RLIMIT_CORE, &none);
+#ifndef __SANITIZE_ADDRESS__                            /* whose leak check must be able to trace its own process */
+    prctl(PR_SET_DUMPABLE, 0);          /* a core pattern that is a pipe does not ask RLIMIT_CORE */
+#endif
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    if (files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+        getrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (files.rlim_cur != RLIM_INFINITY && files.rlim_cur < want)
+        log_event(LOG_WARN_LEVEL, "limits",
+                  "fewer file descriptors than max_connections and max_sessions may need; raise the hard limit "
+                  "(ulimit -Hn, LimitNOFILE=) or lower those",
+                  LOG_N("limit", files.rlim_cur), LOG_N("wanted", want));
+}
+
+int startup_sandbox(struct config *c, struct sandbox **out)
+{
+    struct sandbox *s;
+    char err[200];
+
+    *out = NULL;
+    if (!c->sandbox)
+        return 0;
+    s = sandbox_start(err);
+    if (!s) {
+        log_event(LOG_ERROR_LEVEL, "start", "the sandbox relay cannot be started", LOG_S("why", err));
+        return -1;
+    }
+    if (config_add_relay(c, "sandbox", "127.0.0.1", sandbox_port(s), sandbox_user(s), sandbox_password(s),
+                         sandbox_ca_pem(s)) != 0) {
+        sandbox_stop(s);
+        return -1;
+    }
+    log_event(LOG_WARN_LEVEL, "sandbox", "the sandbox relay keeps mails in memory and delivers nothing",
+              LOG_N("port", sandbox_port(s)));
+    *out = s;
+    return 0;
+}
