@@ -1,7 +1,7 @@
 #!/bin/sh
 # Lays out the root of a container image: image.sh BINARY DIRECTORY
-# What a dynamically linked program needs besides itself: its libraries and loader where it looks for them, the resolver's
-# configuration, the system's CA certificates (hashed directory and bundle), and a user that is not root.
+# What a dynamically linked program needs besides itself: its libraries and loader where it looks for them, the system's
+# CA certificates (hashed directory and bundle), the resolver's configuration, and a user that is not root.
 set -eu
 binary=$1
 root=$2
