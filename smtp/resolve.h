@@ -1,6 +1,7 @@
 #ifndef SMTP_RESOLVE_H
 #define SMTP_RESOLVE_H
-/* A/AAAA look-ups on two resolver threads (getaddrinfo); one look-up for many waiters; answers are kept 60 s, failures 5 s. */
+/* A/AAAA look-ups on two resolver threads (getaddrinfo); one look-up for many waiters; answers are kept 60 s, failures
+ * 5 s, 256 names at the most. */
 #include "smtp/loop.h"
 #include "smtp/outcome.h"
 
@@ -17,18 +18,22 @@ struct resolve_address {
 
 struct resolve_answer {
     struct loop_msg msg;                /* the mailbox's business */
-    void (*on_answer)(void *ctx, struct resolve_answer *a);             /* runs on the asker's loop; then the answer is freed by resolve.c */
+    void (*on_answer)(void *ctx,
+                      struct resolve_answer *a);     /* on the asker's loop; then resolve.c frees the answer */
     void *ctx;
     bool ok;
     struct smtp_outcome failure;        /* !ok: dns_not_found, dns_failed (stage dns) */
     size_t n;
-    struct resolve_address v[RESOLVE_ADDRESSES_MAX];                    /* interleaved by family, RFC 8305 §4; IPv6 first as the system sorts */
+    struct resolve_address v[RESOLVE_ADDRESSES_MAX];    /* interleaved by family,
+        RFC 8305 §4; first as the system sorts */
 };
 
 struct resolver *resolver_new(void) MUST_CHECK;
-void resolver_free(struct resolver *r);                                 /* joins its threads; unanswered askers get no answer */
-/* Any thread. on_answer always comes later, through the loop's mailbox, exactly once (IP literals and cached names too). The asker keeps ctx alive until then.
- * 0, or -1 without memory (no answer will come). */
-int resolver_lookup(struct resolver *r, const char *host, uint16_t port, struct loop *loop, void (*on_answer)(void *, struct resolve_answer *), void *ctx);
-void resolve_address_text(const struct resolve_address *a, char out[64]);               /* "192.0.2.10" */
+void resolver_free(struct resolver *r);                         /* joins its threads; unanswered askers get no answer */
+/* Any thread. on_answer always comes later, through the loop's mailbox, exactly once (IP literals and cached names
+ * too).
+ * The asker keeps ctx alive until then. 0, or -1 without memory (no answer will come). */
+int resolver_lookup(struct resolver *r, const char *host, uint16_t port, struct loop *loop,
+                    void (*on_answer)(void *, struct resolve_answer *), void *ctx);
+void resolve_address_text(const struct resolve_address *a, char out[64]);                       /* "192.0.2.10" */
 #endif
