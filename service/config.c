@@ -119,20 +119,17 @@ static void on_yaml_item(void *ctx, const struct config_yaml_item *item)
         option_set(table, row, l->c, l->c->sources, &v, l->e);
 }
 
-/* False: the file could not be read to its end, so that what is missing cannot be judged. */
+/* False: something was not understood, so that what is missing cannot be judged. */
 static bool read_sources(struct load *l, int argc, char **argv)
 {
     const char *path = config_env_path(argc, argv), *rest;
-    unsigned before = l->e->n;
-    bool whole;
 
     if (path)
         config_yaml_read(path, on_yaml_item, l, l->e);
-    whole = l->e->n == before;
     config_env_read(on_env_value, l, l->e);
     config_env_read_argv(argc, argv, on_env_value, l, &rest, l->e);
     l->c->file_argument = rest ? strdup(rest) : NULL;
-    return whole;
+    return l->e->n == 0;
 }
 
 /* ---- the whole ---- */

@@ -43,8 +43,7 @@ struct config_errors {                  /* all mistakes at once: one sentence a 
     struct bytes_buf warnings;
 };
 
-/* argv without the command word. 0, or -1 with errors filled. On 0 *out is owned: config_free. Warnings may come with
- * 0. */
+/* argv without the command word. 0: *out is owned (config_free), warnings may have come. -1: errors are filled. */
 int config_load(int argc, char **argv, struct config **out, struct config_errors *errors) MUST_CHECK;
 void config_free(struct config *c);
 /* Only the admin listener's address, judged alone: a health check must not need the relay's settings. Owned; NULL

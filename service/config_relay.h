@@ -4,8 +4,7 @@
 #include "service/option.h"
 
 struct config_relay *config_relay_get(struct config *c, const char *name);      /* NULL: none of that name */
-/* Appends one with all defaults; earlier pointers into c->relays are no longer valid. NULL and told when the name is
- * not allowed. */
+/* Appends one with all defaults; earlier pointers into c->relays are no longer valid. NULL and told when it cannot. */
 struct config_relay *config_relay_add(struct config *c, const char *name, const char *where,
                                       struct config_errors *errors);
 /* When all sources have spoken: URL, secrets, time caps; then r->c is ready. */

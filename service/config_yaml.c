@@ -47,8 +47,7 @@ static bool fail(struct reader *r, const char *why)
     return false;
 }
 
-/* Pulls the next event into r->event. Values are words typed by our table, so anchors, aliases and tags have no use
- * here. */
+/* Pulls the next event into r->event. Values are words typed by our table: anchors and aliases have no use here. */
 static bool next_event(struct reader *r)
 {
     const char *anchor = NULL;

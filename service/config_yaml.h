@@ -1,7 +1,6 @@
 #ifndef SERVICE_CONFIG_YAML_H
 #define SERVICE_CONFIG_YAML_H
-/* Reads the configuration file's YAML into a flat run of items; what they mean is for config.c. The only user of
- * libyaml. */
+/* Reads the configuration file's YAML, through libyaml, into a flat run of items; what they mean is for config.c. */
 #include "service/option.h"
 
 enum config_yaml_kind {

@@ -251,8 +251,7 @@ static bool is_local_part(char c)
     return (unsigned char)c >= 128 || (c && !strchr(" \t<>()[]:;,\"'@", c) && (unsigned char)c > 32);
 }
 
-/* Where the local part that ends at out[n) begins; n when there is none. A quoted one (RFC 5321 §4.1.2) may hold
- * blanks. */
+/* Where the local part that ends at out[n) begins, n for none. A quoted one (RFC 5321 §4.1.2) may hold blanks. */
 static size_t local_part_start(const char *out, size_t n)
 {
     const char *quote = n > 1 && out[n - 1] == '"' ? memrchr(out, '"', n - 1) : NULL;

@@ -1,13 +1,11 @@
 #ifndef SERVICE_OPTION_H
 #define SERVICE_OPTION_H
-/* One row of the table of settings (service/config_table.h) at work: its names, reading a value, writing it back. For
- * service/config*.c. */
+/* One row of the table of settings (config_table.h) at work: its names, reading a value, writing it back. For config*.c. */
 #include "service/config.h"
 
 enum option_type { OPTION_TEXT, OPTION_WORD, OPTION_BOOL, OPTION_UINT, OPTION_SIZE, OPTION_MILLIS, OPTION_LIST };
 
-/* SECRET: never shown. URL: shown without user and password. FILE: must be readable. LISTEN, PINS: the form is
- * checked. */
+/* SECRET: never shown. URL: shown without user and password. FILE: must be readable. LISTEN, PINS: form is checked. */
 enum option_flag { OPTION_SECRET = 1, OPTION_URL = 2, OPTION_FILE = 4, OPTION_LISTEN = 8, OPTION_PINS = 16 };
 
 struct option_row {
