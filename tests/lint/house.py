@@ -244,7 +244,8 @@ def paths_of_contract(tree):
 
 @rule
 def routes_in_contract(tree):
-    code = c_without_comments(tree.text("api/routes.c"))
+    # A row that answers "not yet" is a promise of later versions: the contract says what exists.
+    code = re.sub(r"^.*\bnot_yet\b.*$", "", c_without_comments(tree.text("api/routes.c")), flags=re.M)
     routes = {re.sub(r"\{[^}]*\}", "{}", path) for path in re.findall(r'"(/[A-Za-z0-9._{}/-]*)"', code)}
     paths = {re.sub(r"\{[^}]*\}", "{}", path) for path in paths_of_contract(tree)}
     if not routes:

@@ -243,6 +243,9 @@ def check_framing(checks, api):
     checks.bad("an array", ask(api, "POST", "/v1/emails", b"[]"), 422, "validation_failed")
     checks.bad("text/plain", ask(api, "POST", "/v1/emails", b"Hi", {"Content-Type": "text/plain"}), 415,
                "unsupported_media_type")
+    for header, value in (("Idempotency-Key", "k1"), ("Prefer", "respond-async")):
+        checks.refused(f"{header} is not in this version", ask(api, "POST", "/v1/emails", MAIL, {header: value}), 501,
+                       "not_implemented")
     checks.refused("from a web page", ask(api, "POST", "/v1/emails", MAIL, {"Origin": "https://evil.example"}), 403,
                    "forbidden")
 
@@ -274,6 +277,7 @@ def check_reading(checks, api, mail_id):
 def check_operations(checks, admin):
     for path in ("/livez", "/readyz", "/metrics", "/version"):
         checks.good(path, ask(admin, "GET", path), 200)
+    checks.refused("readiness by the relay", ask(admin, "GET", "/readyz?relay=deep"), 501, "not_implemented")
 
 
 def run(checks, binary):

@@ -15,7 +15,7 @@
 /* The floor of an HTTP-to-SMTP gateway: HTTP/1.1 in, pooled sessions with pipelined BDAT out, no JSON and no MIME.
  *
  * The request's body goes out as the message's text. It shows what system calls and TLS cost; it is no product: any
- * error ends it. Environment: PORT, SMTP_PORT, SMTP_SESSIONS, SMTP_CA, WINDOW (messages in flight per session, default 8). */
+ * error ends it. Environment: PORT, SMTP_PORT, SMTP_SESSIONS, SMTP_CA, WINDOW (messages in flight per session, 8). */
 
 #define READ_SIZE (256 * 1024)
 #define QUEUE 64                        /* at least WINDOW */

@@ -7,8 +7,8 @@
 #   peer_exec   must `exec` the server in the foreground: run.py takes that pid for CPU, RSS and SIGTERM.
 #               The server must end on SIGTERM (within 5 s, else SIGKILL) and may have children.
 # Environment given: HERE (tests/bench), BENCH (work folder), PORT, SMTP_HOST=127.0.0.1, SMTP_PORT, SMTP_USER,
-#   SMTP_PASS, SMTP_CA (PEM the sink's certificate chains to; it covers 127.0.0.1, localhost, sink.test), SMTP_SESSIONS (the size
-#   of the pool), OURS_BIN (default: build/mailhatch of this checkout).
+#   SMTP_PASS, SMTP_CA (PEM the sink's certificate chains to; it covers 127.0.0.1, localhost, sink.test),
+#   SMTP_SESSIONS (the size of the pool), OURS_BIN (default: build/mailhatch of this checkout).
 peer_kind=http
 peer_build() { [ -x "$OURS_BIN" ] || { echo "ours: $OURS_BIN is not built" >&2; return 1; }; }
 peer_exec() {
