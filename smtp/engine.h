@@ -3,10 +3,10 @@
 /* The workshop's door: relays with their pools of SMTP sessions, on loops of their own. struct delivery goes down, struct delivery_report comes up. */
 #include "smtp/loop.h"
 #include "smtp/outcome.h"
+#include "smtp/report.h"
 #include "smtp/session.h"
 
 struct engine;
-struct delivery_report;
 
 struct relay_config {                   /* strings borrowed for the engine's life */
     const char *name, *host;
@@ -49,38 +49,6 @@ struct delivery {
 };
 struct delivery *delivery_new(size_t n_rcpts) MUST_CHECK;               /* zeroed, with room for n_rcpts pointers */
 void delivery_free(struct delivery *d);
-
-struct delivery_attempt {
-    enum outcome_code code;
-    enum stage stage;
-    bool reused_session;
-    uint32_t ms;
-};
-#define DELIVERY_ATTEMPTS_MAX 4
-
-/* Exactly one report with late == false for each delivery, at its deadline at the latest (plus a tick). When that one said outcome_unknown because of the deadline
- * and the server's reply came after all, one more with late == true. */
-struct delivery_report {
-    struct loop_msg msg;
-    void *owner, *ctx;
-    void (*on_report)(struct delivery_report *r);
-    char id[37];
-    size_t relay;
-    bool late;
-    struct smtp_outcome outcome;        /* the mail's; SENT also when some recipients were refused */
-    struct smtp_outcome cause;          /* relay_unavailable: the outcome that opened the circuit */
-    uint32_t retry_after_s;             /* 0: not known */
-    size_t n_rcpts;
-    struct smtp_outcome *rcpts;         /* one each, in the delivery's order */
-    unsigned n_attempts;
-    struct delivery_attempt attempts[DELIVERY_ATTEMPTS_MAX];
-    char address[64];                   /* of the relay, as connected; empty before */
-    bool has_tls, tls_verified, reused_session;
-    char tls_version[12], tls_cipher[48];
-    uint32_t queue_us, connect_us, tls_us, auth_us, send_us, total_us;  /* connect covers dns; auth covers banner and EHLOs */
-    unsigned flights;                   /* client flights used by this mail's last attempt */
-};
-void delivery_report_free(struct delivery_report *r);
 
 struct engine *engine_new(const struct engine_params *p, char err_out[200]) MUST_CHECK;  /* starts its threads */
 /* Any thread. Takes d over. A report comes in every case. */

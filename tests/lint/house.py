@@ -16,11 +16,12 @@ TEXT_SUFFIXES = (".c", ".h", ".py", ".sh", ".mk", ".lua", ".go", ".mjs", ".md", 
 TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
-SHARED = {f"smtp/{name}.h" for name in ("bytes", "mail", "outcome", "loop", "address", "idn", "crypto", "sandbox")}
+SHARED = {f"smtp/{name}.h" for name in ("bytes", "mail", "outcome", "report", "loop", "address", "idn", "crypto",
+                                           "sandbox")}
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
-    "api": SHARED | {"service/service.h"},
+    "api": SHARED | {"service/service.h", "service/config.h"},
 }
 COMPOSITION_ROOT = {"service/main.c", "service/cli.c"}
 
