@@ -1,6 +1,6 @@
 #ifndef SERVICE_OPTION_H
 #define SERVICE_OPTION_H
-/* One row of the table of settings (config_table.h) at work: its names, reading a value, writing it back. For config*.c. */
+/* One row of the table of settings (config_table.h) at work: its names, reading a value, writing it back. */
 #include "service/config.h"
 
 enum option_type { OPTION_TEXT, OPTION_WORD, OPTION_BOOL, OPTION_UINT, OPTION_SIZE, OPTION_MILLIS, OPTION_LIST };

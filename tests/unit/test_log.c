@@ -61,9 +61,8 @@ START_TEST(test_json)
     ck_assert_int_eq(s[17], 'T');
     ck_assert_int_eq(s[26], '.');
     ck_assert_int_eq(s[30], 'Z');
-    assert_ends(s, "Z\",\"level\":\"warn\",\"event\":\"send\",\"msg\":\"mail not sent\",\"id\":\"x-1\",\"smtp_code\":550,"
-                   "\"ms\":41.250,"
-                   "\"relay\":\"\",\"n\":-3}\n");
+    assert_ends(s, "Z\",\"level\":\"warn\",\"event\":\"send\",\"msg\":\"mail not sent\",\"id\":\"x-1\","
+                   "\"smtp_code\":550,\"ms\":41.250,\"relay\":\"\",\"n\":-3}\n");
 }
 END_TEST
 

@@ -1,0 +1,323 @@
+#include "service/service.h"
+
+#include "service/config.h"
+#include "service/log.h"
+#include "smtp/engine.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The office with an engine that does nothing: what goes down to it, what comes up to the caller, capacity and
+ * draining. The functions of smtp/engine.h defined here stand in for the library's. */
+
+static struct delivery *submitted;
+static unsigned drained;
+static struct config_errors errors;
+static struct config *config;
+static struct loop *loop;
+static struct service *service;
+static struct send_result last;
+static char last_rcpts[200];
+static unsigned answers, empties;
+
+struct engine *engine_new(const struct engine_params *p, char err_out[200])
+{
+    ck_assert_uint_eq(p->n_relays, 2);
+    err_out[0] = '\0';
+    return malloc(1);
+}
+
+void engine_submit(struct engine *e, struct delivery *d)
+{
+    ck_assert_ptr_nonnull(e);
+    ck_assert_ptr_null(submitted);
+    submitted = d;
+}
+
+void engine_drain(struct engine *e)
+{
+    ck_assert_ptr_nonnull(e);
+    drained++;
+}
+
+void engine_free(struct engine *e)
+{
+    free(e);
+}
+
+void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out)
+{
+    ck_assert_ptr_nonnull(e);
+    *out = (struct engine_relay_stats){.idle = (unsigned)relay};
+}
+
+static void setup(void)
+{
+    char *argv[] = {"--default-relay=default", "--relay-url=smtp://h", "--max-waiting=1", "--max-inflight-bytes=2000",
+                    NULL};
+    struct service_params p;
+    char err[200];
+
+    clearenv();
+    ck_assert_int_eq(log_init("json", "error", false), 0);
+    config_errors_init(&errors);
+    ck_assert_int_eq(config_load(4, argv, &config, &errors), 0);
+    ck_assert_int_eq(config_add_relay(config, "other", "127.0.0.1", 25, NULL, NULL, NULL), 0);
+    loop = loop_new();
+    p = (struct service_params){.config = config, .loop = loop};
+    service = service_new(&p, err);
+    ck_assert_ptr_nonnull(service);
+}
+
+static void teardown(void)
+{
+    delivery_free(submitted);
+    service_free(service);
+    loop_free(loop);
+    config_free(config);
+    config_errors_deinit(&errors);
+}
+
+static void on_done(void *ctx, const struct send_result *r)
+{
+    ck_assert_ptr_eq(ctx, &answers);
+    answers++;
+    last = *r;
+    last_rcpts[0] = '\0';
+    for (size_t i = 0; i < r->n_rcpts; i++) {
+        strncat(last_rcpts, r->rcpts[i], 60);
+        strncat(last_rcpts, " ", 2);
+    }
+}
+
+static void add(struct mail_address_list *list, const char *email)
+{
+    ck_assert_int_eq(mail_address_list_add(list, (struct mail_address){.email = strdup(email)}), 0);
+}
+
+static struct mail *make_mail(void)
+{
+    struct mail *m = mail_new();
+
+    m->from.email = strdup("ann@example.com");
+    m->text = strdup("Hello.\n");
+    add(&m->to, "bob@example.org");
+    add(&m->to, "Bob@example.org");
+    add(&m->to, "bob@example.org");
+    add(&m->cc, "carl@example.org");
+    add(&m->bcc, "carl@example.org");
+    add(&m->bcc, "dora@example.org");
+    return m;
+}
+
+static void send_mail(struct mail *m)
+{
+    struct send_request r = {.mail = m, .request_id = "r-1", .deadline = 12345, .on_done = on_done, .ctx = &answers};
+
+    service_send(service, &r);
+}
+
+/* The report that the engine would make, delivered at once. */
+static struct delivery_report *make_report(enum outcome_code code, enum stage stage, enum delivery_status delivery)
+{
+    struct delivery_report *r = calloc(1, sizeof(*r) + submitted->n_rcpts * sizeof(struct smtp_outcome));
+
+    memcpy(r->id, submitted->id, sizeof(r->id));
+    r->owner = submitted->owner;
+    r->ctx = submitted->ctx;
+    r->relay = submitted->relay;
+    r->on_report = submitted->on_report;
+    r->outcome = (struct smtp_outcome){.code = code, .stage = stage, .delivery = delivery};
+    r->n_rcpts = submitted->n_rcpts;
+    r->rcpts = (struct smtp_outcome *)(void *)(r + 1);
+    r->retry_after_s = 7;
+    return r;
+}
+
+static void report(enum outcome_code code, enum stage stage, enum delivery_status delivery)
+{
+    struct delivery_report *r = make_report(code, stage, delivery);
+
+    delivery_free(submitted);
+    submitted = NULL;
+    r->on_report(r);
+}
+
+START_TEST(test_what_goes_down)
+{
+    send_mail(make_mail());
+    ck_assert_uint_eq(answers, 0);
+    ck_assert_ptr_nonnull(submitted);
+    ck_assert_uint_eq(strlen(submitted->id), 36);
+    ck_assert_str_eq(submitted->from, "ann@example.com");
+    ck_assert_uint_eq(submitted->n_rcpts, 4);
+    ck_assert_str_eq(submitted->rcpts[0], "bob@example.org");
+    ck_assert_str_eq(submitted->rcpts[1], "Bob@example.org");
+    ck_assert_str_eq(submitted->rcpts[2], "carl@example.org");
+    ck_assert_str_eq(submitted->rcpts[3], "dora@example.org");
+    ck_assert_uint_eq(submitted->relay, 1);             /* the last one added is the default */
+    ck_assert_uint_eq(submitted->deadline, 12345);
+    ck_assert_ptr_eq(submitted->reply_to, loop);
+    ck_assert_ptr_nonnull(strstr(submitted->content, "Hello."));
+    ck_assert_ptr_null(strstr(submitted->content, "dora"));
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_str_eq(last_rcpts, "bob@example.org Bob@example.org carl@example.org dora@example.org ");
+}
+END_TEST
+
+START_TEST(test_named_relay)
+{
+    struct mail *m = make_mail();
+
+    ck_assert(service_has_relay(service, "default"));
+    ck_assert(!service_has_relay(service, "nobody"));
+    m->relay = strdup("default");
+    send_mail(m);
+    ck_assert_uint_eq(submitted->relay, 0);
+    report(OUTCOME_AUTH_FAILED, STAGE_AUTH, DELIVERY_NOT_SENT);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_AUTH_FAILED);
+    ck_assert_str_eq(last.relay, "default");
+    ck_assert_str_eq(last.relay_host, "h");
+    ck_assert_uint_eq(last.relay_port, 587);
+    ck_assert_str_eq(last.relay_tls_mode, "starttls");
+    ck_assert_uint_eq(last.retry_after_s, 7);
+    ck_assert_ptr_null(last.rcpt_outcomes);             /* no recipient was ever named to the relay */
+    ck_assert(!last.sandbox);
+}
+END_TEST
+
+START_TEST(test_refused_recipients_have_outcomes)
+{
+    send_mail(make_mail());
+    report(OUTCOME_RECIPIENTS_REJECTED, STAGE_RCPT, DELIVERY_REJECTED);
+    ck_assert_ptr_nonnull(last.rcpt_outcomes);
+}
+END_TEST
+
+START_TEST(test_refused_without_the_engine)
+{
+    struct mail *m = make_mail();
+
+    m->relay = strdup("nobody");
+    send_mail(m);
+    ck_assert_ptr_null(submitted);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_VALIDATION_FAILED);
+    ck_assert_int_eq(last.outcome.delivery, DELIVERY_NOT_SENT);
+    ck_assert_ptr_null(last.relay);
+    ck_assert_ptr_null(last.report);
+    m = mail_new();
+    m->from.email = strdup("ann@example.com");
+    send_mail(m);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_VALIDATION_FAILED);
+    ck_assert_uint_eq(answers, 2);
+}
+END_TEST
+
+/* A late verdict has no owner left: it is counted, and nobody is answered twice. */
+START_TEST(test_late_report)
+{
+    struct delivery_report *late;
+    struct bytes_buf out;
+
+    send_mail(make_mail());
+    late = make_report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    late->late = true;
+    late->owner = NULL;
+    report(OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY, DELIVERY_UNKNOWN);
+    late->on_report(late);
+    ck_assert_uint_eq(answers, 1);
+    bytes_buf_init(&out, 0);
+    service_write_metrics(service, &out);
+    ck_assert_ptr_nonnull(strstr(out.p, "mailhatch_late_verdicts_total{relay=\"other\"} 1\n"));
+    ck_assert_ptr_nonnull(strstr(out.p, "code=\"outcome_unknown\",stage=\"body\",delivery=\"unknown\"} 1\n"));
+    ck_assert_ptr_null(strstr(out.p, "code=\"sent\""));
+    ck_assert_ptr_nonnull(strstr(out.p, "mailhatch_sessions{relay=\"other\",state=\"idle\"} 1\n"));
+    bytes_buf_deinit(&out);
+}
+END_TEST
+
+START_TEST(test_capacity)
+{
+    ck_assert_int_eq(service_reserve(service, 2001), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(service_reserve(service, SIZE_MAX), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(service_reserve(service, 2000), OUTCOME_SENT);
+    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(service_reserve(service, 0), OUTCOME_SENT);
+    service_release(service, 2000);
+    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_SENT);
+    service_release(service, 1);
+    send_mail(make_mail());                             /* max_waiting is 1 */
+    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_OVERLOADED);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_SENT);
+    service_release(service, 1);
+}
+END_TEST
+
+static void on_empty(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &empties);
+    empties++;
+    loop_stop(loop);
+}
+
+START_TEST(test_drain)
+{
+    ck_assert(service_is_ready(service));
+    service_announce_stop(service);
+    ck_assert(!service_is_ready(service) && !service_is_draining(service));
+    ck_assert_int_eq(service_reserve(service, 100), OUTCOME_SENT);      /* drain_delay: still served */
+    service_drain(service, on_empty, &empties);
+    ck_assert(service_is_draining(service));
+    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_SHUTTING_DOWN);
+    send_mail(make_mail());                             /* it had got in before */
+    ck_assert_ptr_nonnull(submitted);
+    service_release(service, 100);
+    ck_assert_uint_eq(drained, 0);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_uint_eq(drained, 1);
+    ck_assert_uint_eq(empties, 0);                      /* by a letter, never out of the answer's own stack */
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_uint_eq(empties, 1);
+}
+END_TEST
+
+START_TEST(test_drain_of_an_idle_service)
+{
+    service_drain(service, on_empty, &empties);
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_uint_eq(empties, 1);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("service");
+    TCase *t = tcase_create("service");
+
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, test_what_goes_down);
+    tcase_add_test(t, test_named_relay);
+    tcase_add_test(t, test_refused_recipients_have_outcomes);
+    tcase_add_test(t, test_refused_without_the_engine);
+    tcase_add_test(t, test_late_report);
+    tcase_add_test(t, test_capacity);
+    tcase_add_test(t, test_drain);
+    tcase_add_test(t, test_drain_of_an_idle_service);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *r = srunner_create(suite());
+    int failed;
+
+    srunner_run_all(r, CK_ENV);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
