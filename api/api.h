@@ -8,20 +8,23 @@ struct cJSON;
 
 /* Binds and listens. NULL: err_out says what to do (address in use, not loopback without keys …). */
 struct api *api_new(struct service *s, struct loop *loop, char err_out[200]) MUST_CHECK;
-void api_stop_listening(struct api *a);         /* the API listener closes; running requests go on; the admin listener stays */
+/* the API listener closes; running requests go on; the admin listener stays */
+void api_stop_listening(struct api *a);
 void api_free(struct api *a);
 /* The port actually bound (a configured port 0 is picked by the kernel); 0 for a Unix socket. */
 uint16_t api_port(const struct api *a);
 uint16_t api_admin_port(const struct api *a);
 
-/* For `mailhatch send`: JSON text -> mail (all problems at once) and result -> JSON text; the same code as the HTTP path.
- * 0: *mail_out owned by the caller. -1: *problem_out is the problem object's JSON, malloc'ed. */
-int api_read_mail(const struct service *s, struct bytes_view json, struct mail **mail_out, char **problem_out) MUST_CHECK;
-char *api_write_result(const struct send_result *r, int *status_out) MUST_CHECK;       /* malloc'ed JSON; the HTTP status it has */
+/* For `mailhatch send`: JSON text -> mail (all problems at once) and result -> JSON text; the same code as the HTTP
+ * path. 0: *mail_out owned by the caller. -1: *problem_out is the problem object's JSON, malloc'ed. */
+int api_read_mail(const struct service *s, struct bytes_view json, struct mail **mail_out,
+                  char **problem_out) MUST_CHECK;
+/* malloc'ed JSON; the HTTP status it has */
+char *api_write_result(const struct send_result *r, int *status_out) MUST_CHECK;
 
 const char *api_library_versions(void);         /* "libmicrohttpd 0.9.75, cJSON 1.7.15" */
 
-/* For `mailhatch healthcheck`: asks /livez of the admin listener at that address (as in the configuration), blocking, for 3 s at the
- * most. 0: alive. -1: err_out says what went wrong. */
+/* For `mailhatch healthcheck`: asks /livez of the admin listener at that address (as in the configuration),
+ * blocking, for 3 s at the most. 0: alive. -1: err_out says what went wrong. */
 int api_healthcheck(const char *admin_listen, char err_out[200]) MUST_CHECK;
 #endif

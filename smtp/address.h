@@ -1,12 +1,12 @@
 #ifndef SMTP_ADDRESS_H
 #define SMTP_ADDRESS_H
-/* Parse, check and write one mailbox: "ann@example.com" or "Ann Example <ann@example.com>" (RFC 5322 §3.4 without comments, groups
- * and routes; RFC 5321 §4.1.2; RFC 6531 for UTF-8). Linear in the input; no recursion. */
+/* Parse, check and write one mailbox: "ann@example.com" or "Ann Example <ann@example.com>" (RFC 5322 §3.4 without
+ * comments, groups and routes; RFC 5321 §4.1.2; RFC 6531 for UTF-8). Linear in the input; no recursion. */
 #include "smtp/mail.h"
 
-/* Input `s` is UTF-8. 0: *out is filled, caller owns (mail_address_deinit). -1: *why_out is a static English sentence fragment
- * such as "the domain has an empty label", *out is empty. Limits: local part 64 octets, address 254, label 63.
- * The domain becomes lower-case A-labels through libidn2 (smtp/idn.h); IP literals are refused. */
+/* Input `s` is UTF-8. 0: *out is filled, caller owns (mail_address_deinit). -1: *why_out is a static English
+ * sentence fragment such as "the domain has an empty label", *out is empty. Limits: local part 64 octets, address
+ * 254, label 63. The domain becomes lower-case A-labels through libidn2 (smtp/idn.h); IP literals are refused. */
 int address_parse(struct bytes_view s, struct mail_address *out, const char **why_out) MUST_CHECK;
 
 /* Only "local@domain", no display name, no angle brackets; else as above. */

@@ -26,8 +26,9 @@ bool bytes_starts_nocase(struct bytes_view a, const char *prefix);
 bool bytes_is_utf8(struct bytes_view v);                                /* strict RFC 3629 */
 bool bytes_is_ascii(struct bytes_view v);
 
-/* A growable buffer. An addition that would pass `max` or for which memory is missing sets `failed` and changes nothing more;
- * so a composer adds freely and asks once at the end. Always NUL-terminated when p is not NULL (the NUL is not counted). */
+/* A growable buffer. An addition that would pass `max` or for which memory is missing sets `failed` and changes
+ * nothing more; so a composer adds freely and asks once at the end. Always NUL-terminated when p is not NULL (the
+ * NUL is not counted). */
 struct bytes_buf {
     char *p;
     size_t n, cap, max;
@@ -41,7 +42,8 @@ void bytes_buf_add_str(struct bytes_buf *b, const char *s);
 void bytes_buf_add_char(struct bytes_buf *b, char c);
 void bytes_buf_printf(struct bytes_buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 struct bytes_view bytes_buf_view(const struct bytes_buf *b);
-char *bytes_buf_take(struct bytes_buf *b, size_t *n_out) MUST_CHECK;    /* caller frees; NULL when failed. n_out may be NULL */
+/* caller frees; NULL when failed. n_out may be NULL */
+char *bytes_buf_take(struct bytes_buf *b, size_t *n_out) MUST_CHECK;
 
 /* A byte queue: added at the end, consumed at the front. Same failure rule as bytes_buf. */
 struct bytes_queue {
@@ -52,7 +54,8 @@ struct bytes_queue {
 void bytes_queue_init(struct bytes_queue *q, size_t max);
 void bytes_queue_deinit(struct bytes_queue *q);
 void bytes_queue_add(struct bytes_queue *q, const void *p, size_t n);
-char *bytes_queue_room(struct bytes_queue *q, size_t n);                /* n writable bytes at the end, or NULL; then _added */
+/* n writable bytes at the end, or NULL; then _added */
+char *bytes_queue_room(struct bytes_queue *q, size_t n);
 void bytes_queue_added(struct bytes_queue *q, size_t n);
 void bytes_queue_consume(struct bytes_queue *q, size_t n);
 void bytes_queue_release(struct bytes_queue *q);                        /* give back memory of an empty queue */

@@ -1,6 +1,7 @@
 #ifndef SMTP_ENGINE_H
 #define SMTP_ENGINE_H
-/* The workshop's door: relays with their pools of SMTP sessions, on loops of their own. struct delivery goes down, struct delivery_report comes up. */
+/* The workshop's door: relays with their pools of SMTP sessions, on loops of their own. struct delivery goes down,
+ * struct delivery_report comes up. */
 #include "smtp/loop.h"
 #include "smtp/outcome.h"
 #include "smtp/report.h"
@@ -55,12 +56,14 @@ struct engine *engine_new(const struct engine_params *p, char err_out[200]) MUST
 void engine_submit(struct engine *e, struct delivery *d);
 /* Any thread. Idle sessions QUIT; running ones finish; new deliveries are still served until engine_free. */
 void engine_drain(struct engine *e);
-void engine_free(struct engine *e);                                     /* joins the threads; call when every report has come (late ones are given up) */
+/* joins the threads; call when every report has come (late ones are given up) */
+void engine_free(struct engine *e);
 
 struct engine_relay_stats {             /* a snapshot; counters since start */
     unsigned idle, busy, connecting, waiting;
     bool circuit_open;
     uint64_t opened, reused, stale, flights, mails;
 };
-void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out);   /* any thread; relaxed atomics */
+/* any thread; relaxed atomics */
+void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out);
 #endif

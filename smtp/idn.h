@@ -3,8 +3,8 @@
 /* IDN domains to A-labels (RFC 5891) through libidn2. The only file that names libidn2 is idn.c. */
 #include "smtp/bytes.h"
 
-/* ASCII labels are checked (LDH, 1–63 octets, no leading or trailing hyphen, 253 in all) and lower-cased, others converted; "a..b", "a_b" are
- * refused. *out: caller frees. -1: *why_out is a static sentence fragment, *out NULL. */
+/* ASCII labels are checked (LDH, 1–63 octets, no leading or trailing hyphen, 253 in all) and lower-cased, others
+ * converted; "a..b", "a_b" are refused. *out: caller frees. -1: *why_out is a static sentence fragment, *out NULL. */
 int idn_to_ascii(struct bytes_view domain, char **out, const char **why_out) MUST_CHECK;
 const char *idn_library_version(void);                                  /* "libidn2 2.3.3" */
 #endif

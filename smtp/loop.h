@@ -1,8 +1,8 @@
 #ifndef SMTP_LOOP_H
 #define SMTP_LOOP_H
 /* An event loop: epoll, timers, and a mailbox with an eventfd. It knows no SMTP; api/ and service/ may use it too.
- * What a loop owns, no other thread touches: every function here but loop_post and loop_stop is for the loop's own thread
- * (or before loop_run). Callbacks run on the loop's thread. Times are milliseconds of CLOCK_MONOTONIC. */
+ * What a loop owns, no other thread touches: every function here but loop_post and loop_stop is for the loop's own
+ * thread (or before loop_run). Callbacks run on the loop's thread. Times are milliseconds of CLOCK_MONOTONIC. */
 #include "smtp/bytes.h"
 
 struct loop;
@@ -14,7 +14,8 @@ struct loop_io {
     void (*on_ready)(struct loop_io *io, uint32_t events);
 };
 
-/* Embedded in the owner; zero-initialised means not set. One shot: cleared before on_timer runs, which may set it again. */
+/* Embedded in the owner; zero-initialised means not set. One shot: cleared before on_timer runs, which may set it
+ * again. */
 struct loop_timer {
     uint64_t due;
     size_t slot;                        /* 1 + index in the heap; 0 when not set. The loop's business. */
@@ -28,21 +29,26 @@ struct loop_msg {
 };
 
 struct loop *loop_new(void) MUST_CHECK;
-void loop_free(struct loop *l);                                 /* letters still in the mailbox are NOT freed: drain first */
-int loop_run(struct loop *l);                                   /* until loop_stop; 0, or -1 with errno when epoll fails */
+/* letters still in the mailbox are NOT freed: drain first */
+void loop_free(struct loop *l);
+/* until loop_stop; 0, or -1 with errno when epoll fails */
+int loop_run(struct loop *l);
 void loop_stop(struct loop *l);                                 /* any thread; also from a signal handler */
 
 int loop_add(struct loop *l, struct loop_io *io, uint32_t events) MUST_CHECK;     /* 0, or -1 with errno */
-int loop_mod(struct loop *l, struct loop_io *io, uint32_t events);                /* no system call when nothing changes */
-void loop_del(struct loop *l, struct loop_io *io);              /* before close(fd). Events of the running batch are dropped too */
+/* no system call when nothing changes */
+int loop_mod(struct loop *l, struct loop_io *io, uint32_t events);
+/* before close(fd). Events of the running batch are dropped too */
+void loop_del(struct loop *l, struct loop_io *io);
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due);          /* sets or moves */
 void loop_timer_clear(struct loop *l, struct loop_timer *t);
 
-void loop_post(struct loop *l, struct loop_msg *m);             /* any thread; order is kept per sender. Wakes the loop at most once a batch */
+/* any thread; order is kept per sender. Wakes the loop at most once a batch */
+void loop_post(struct loop *l, struct loop_msg *m);
 
-/* Called each time before the loop would wait: work that is done once a batch (MHD_run, flushing). Returns the longest wait it
- * allows in ms, -1 for any. One hook a loop. */
+/* Called each time before the loop would wait: work that is done once a batch (MHD_run, flushing). Returns the
+ * longest wait it allows in ms, -1 for any. One hook a loop. */
 void loop_set_before_wait(struct loop *l, int (*before_wait)(void *ctx), void *ctx);
 
 uint64_t loop_now(const struct loop *l);                        /* ms, read once per wake-up */

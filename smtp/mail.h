@@ -1,11 +1,13 @@
 #ifndef SMTP_MAIL_H
 #define SMTP_MAIL_H
 /* One e-mail as its sender means it: content and envelope, before it is composed. Plain data, shared by all rooms.
- * All strings are UTF-8, NUL-terminated, without CR, LF, NUL or other controls (text and html may hold line breaks and tabs). */
+ * All strings are UTF-8, NUL-terminated, without CR, LF, NUL or other controls (text and html may hold line breaks
+ * and tabs). */
 #include "smtp/bytes.h"
 
 struct mail_address {
-    char *email;                        /* checked "local@domain"; the domain as A-labels, lower case; quoted local part as on the wire */
+    /* checked "local@domain"; the domain as A-labels, lower case; quoted local part as on the wire */
+    char *email;
     char *name;                         /* display name, or NULL */
     bool utf8;                          /* the local part is not ASCII: needs SMTPUTF8 (RFC 6531) */
 };
@@ -24,7 +26,8 @@ struct mail {
     struct mail_address_list to, cc, bcc, reply_to;
     char *subject;                      /* these four: NULL when absent; "" is present and empty */
     char *text, *html;
-    char *message_id;                   /* given by the caller, with its angle brackets; NULL: made from id and From's domain */
+    /* given by the caller, with its angle brackets; NULL: made from id and From's domain */
+    char *message_id;
     struct mail_header *headers;        /* the caller's own, in his order; never one that mailhatch owns */
     size_t n_headers;
     char *relay;                        /* name, or NULL for the default */

@@ -1,18 +1,21 @@
 #ifndef SMTP_MIME_H
 #define SMTP_MIME_H
-/* struct mail -> canonical bytes (RFC 5322, 2045–2049): CRLF lines of at most 998 octets, header lines folded at 78, Message-ID and
- * Date fixed, Bcc absent, no bare CR or LF, never a line that a server could take for the end of data once it is dot-stuffed. Pure: the date comes in. */
+/* struct mail -> canonical bytes (RFC 5322, 2045–2049): CRLF lines of at most 998 octets, header lines folded at 78,
+ * Message-ID and Date fixed, Bcc absent, no bare CR or LF, never a line that a server could take for the end of data
+ * once it is dot-stuffed. Pure: the date comes in. */
 #include "smtp/mail.h"
 
 struct mime_message {
     char *bytes;                        /* owned; mime_message_deinit */
     size_t n;
     char *message_id;                   /* with angle brackets; owned */
-    bool needs_8bit, needs_utf8;        /* 8BITMIME, SMTPUTF8 wanted of the relay (utf8: an address in the header or envelope is not ASCII) */
+    /* 8BITMIME, SMTPUTF8 wanted of the relay (utf8: an address in the header or envelope is not ASCII) */
+    bool needs_8bit, needs_utf8;
 };
 
 struct mime_params {
-    const char *id;                     /* the mail's id, a UUID: becomes the Message-ID's local part, boundaries are made from it */
+    /* the mail's id, a UUID: becomes the Message-ID's local part, boundaries are made from it */
+    const char *id;
     int64_t date_unix;                  /* seconds; written as UTC "+0000" */
 };
 

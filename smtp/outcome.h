@@ -1,111 +1,112 @@
 #ifndef SMTP_OUTCOME_H
 #define SMTP_OUTCOME_H
-/* The taxonomy: one struct for whatever can become of a mail, and the code for each cause (the contract's error codes; append-only).
- * HTTP statuses, titles and hints are in api/catalogue.c, one row for each code here. */
+/* The taxonomy: one struct for whatever can become of a mail, and the code for each cause (the contract's error
+ * codes; append-only). HTTP statuses, titles and hints are in api/catalogue.c, one row for each code here. */
 #include "smtp/bytes.h"
 
 enum delivery_status {                         /* what is known of the mail's fate */
-    DELIVERY_NOT_SENT,                  /* the last byte of the body has not left, or the relay cannot have taken the mail */
+    /* the last byte of the body has not left, or the relay cannot have taken the mail */
+    DELIVERY_NOT_SENT,
     DELIVERY_REJECTED,                  /* 4xx/5xx to MAIL, to all RCPTs, to DATA or to the body */
     DELIVERY_ACCEPTED,                  /* 2xx to the body */
     DELIVERY_UNKNOWN,                   /* the body is gone, no complete reply came */
 };
 
 enum stage {
-    STAGE_REQUEST, STAGE_QUEUE, STAGE_DNS, STAGE_CONNECT, STAGE_PROXY, STAGE_TLS, STAGE_BANNER, STAGE_EHLO, STAGE_STARTTLS,
-    STAGE_AUTH, STAGE_MAIL, STAGE_RCPT, STAGE_DATA, STAGE_BODY,
+    STAGE_REQUEST, STAGE_QUEUE, STAGE_DNS, STAGE_CONNECT, STAGE_PROXY, STAGE_TLS, STAGE_BANNER, STAGE_EHLO,
+    STAGE_STARTTLS, STAGE_AUTH, STAGE_MAIL, STAGE_RCPT, STAGE_DATA, STAGE_BODY,
     STAGE_COUNT
 };
 
 /* May the same mail be sent again later without risk of a double? BY_CLASS: yes when the SMTP reply was 4xx. */
 enum retry_rule { RETRY_NO, RETRY_YES, RETRY_BY_CLASS };
 
-#define OUTCOME_CODES(X)                                                                                                          \
-    X(SENT, "sent", NO)                                                                                                           \
-    X(INVALID_JSON, "invalid_json", NO)                                                                                           \
-    X(INVALID_REQUEST, "invalid_request", NO)                                                                                     \
-    X(INVALID_IDEMPOTENCY_KEY, "invalid_idempotency_key", NO)                                                                     \
-    X(MISSING_API_KEY, "missing_api_key", NO)                                                                                     \
-    X(INVALID_API_KEY, "invalid_api_key", NO)                                                                                     \
-    X(SENDER_NOT_ALLOWED, "sender_not_allowed", NO)                                                                               \
-    X(RECIPIENT_NOT_ALLOWED, "recipient_not_allowed", NO)                                                                         \
-    X(FORBIDDEN, "forbidden", NO)                                                                                                 \
-    X(NOT_FOUND, "not_found", NO)                                                                                                 \
-    X(METHOD_NOT_ALLOWED, "method_not_allowed", NO)                                                                               \
-    X(NOT_ACCEPTABLE, "not_acceptable", NO)                                                                                       \
-    X(REQUEST_TIMEOUT, "request_timeout", YES)                                                                                    \
-    X(IDEMPOTENCY_IN_PROGRESS, "idempotency_in_progress", YES)                                                                    \
-    X(NOT_CANCELABLE, "not_cancelable", NO)                                                                                       \
-    X(PAYLOAD_TOO_LARGE, "payload_too_large", NO)                                                                                 \
-    X(URI_TOO_LONG, "uri_too_long", NO)                                                                                           \
-    X(UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", NO)                                                                       \
-    X(HEADERS_TOO_LARGE, "headers_too_large", NO)                                                                                 \
-    X(VALIDATION_FAILED, "validation_failed", NO)                                                                                 \
-    X(IDEMPOTENCY_KEY_REUSED, "idempotency_key_reused", NO)                                                                       \
-    X(RATE_LIMITED, "rate_limited", YES)                                                                                          \
-    X(NOT_IMPLEMENTED, "not_implemented", NO)                                                                                     \
-    X(UNSUPPORTED_TRANSFER_ENCODING, "unsupported_transfer_encoding", NO)                                                         \
-    X(OVERLOADED, "overloaded", YES)                                                                                              \
-    X(QUEUE_FULL, "queue_full", YES)                                                                                              \
-    X(STORE_UNAVAILABLE, "store_unavailable", YES)                                                                                \
-    X(SHUTTING_DOWN, "shutting_down", YES)                                                                                        \
-    X(RELAY_UNAVAILABLE, "relay_unavailable", YES)                                                                                \
-    X(DEADLINE_EXCEEDED, "deadline_exceeded", YES)                                                                                \
-    X(INTERNAL_ERROR, "internal_error", NO)                                                                                       \
-    X(EXPIRED, "expired", NO)                                                                                                     \
-    X(CANCELED, "canceled", NO)                                                                                                   \
-    X(DNS_NOT_FOUND, "dns_not_found", NO)                                                                                         \
-    X(DNS_FAILED, "dns_failed", YES)                                                                                              \
-    X(CONNECT_REFUSED, "connect_refused", YES)                                                                                    \
-    X(NETWORK_UNREACHABLE, "network_unreachable", YES)                                                                            \
-    X(CONNECT_FAILED, "connect_failed", YES)                                                                                      \
-    X(CONNECT_TIMEOUT, "connect_timeout", YES)                                                                                    \
-    X(PROXY_FAILED, "proxy_failed", NO)                                                                                           \
-    X(CONNECTION_CLOSED, "connection_closed", YES)                                                                                \
-    X(TIMEOUT, "timeout", YES)                                                                                                    \
-    X(BANNER_REJECTED, "banner_rejected", BY_CLASS)                                                                               \
-    X(EHLO_REJECTED, "ehlo_rejected", BY_CLASS)                                                                                   \
-    X(PLAINTEXT_ON_TLS_PORT, "plaintext_on_tls_port", NO)                                                                         \
-    X(TLS_ON_PLAINTEXT_PORT, "tls_on_plaintext_port", NO)                                                                         \
-    X(STARTTLS_NOT_OFFERED, "starttls_not_offered", NO)                                                                           \
-    X(STARTTLS_REFUSED, "starttls_refused", BY_CLASS)                                                                             \
-    X(STARTTLS_INJECTION, "starttls_injection", NO)                                                                               \
-    X(TLS_VERSION_UNSUPPORTED, "tls_version_unsupported", NO)                                                                     \
-    X(TLS_HANDSHAKE_FAILED, "tls_handshake_failed", NO)                                                                           \
-    X(TLS_CLIENT_CERT_REJECTED, "tls_client_cert_rejected", NO)                                                                   \
-    X(TLS_CERT_EXPIRED, "tls_cert_expired", NO)                                                                                   \
-    X(TLS_CERT_NOT_YET_VALID, "tls_cert_not_yet_valid", NO)                                                                       \
-    X(TLS_CERT_UNTRUSTED, "tls_cert_untrusted", NO)                                                                               \
-    X(TLS_CERT_NAME_MISMATCH, "tls_cert_name_mismatch", NO)                                                                       \
-    X(TLS_CERT_REVOKED, "tls_cert_revoked", NO)                                                                                   \
-    X(TLS_CERT_WEAK, "tls_cert_weak", NO)                                                                                         \
-    X(TLS_PIN_MISMATCH, "tls_pin_mismatch", NO)                                                                                   \
-    X(TLS_CLOSED, "tls_closed", YES)                                                                                              \
-    X(AUTH_NOT_OFFERED, "auth_not_offered", NO)                                                                                   \
-    X(AUTH_MECHANISM_UNSUPPORTED, "auth_mechanism_unsupported", NO)                                                               \
-    X(AUTH_REQUIRED, "auth_required", NO)                                                                                         \
-    X(AUTH_FAILED, "auth_failed", NO)                                                                                             \
-    X(AUTH_BASIC_DISABLED, "auth_basic_disabled", NO)                                                                             \
-    X(AUTH_APP_PASSWORD_REQUIRED, "auth_app_password_required", NO)                                                               \
-    X(AUTH_TOO_WEAK, "auth_too_weak", NO)                                                                                         \
-    X(AUTH_TEMPORARY, "auth_temporary", YES)                                                                                      \
-    X(OAUTH_TOKEN_FAILED, "oauth_token_failed", NO)                                                                               \
-    X(SERVICE_CLOSING, "service_closing", YES)                                                                                    \
-    X(RELAY_BUSY, "relay_busy", YES)                                                                                              \
-    X(RELAY_RATE_LIMITED, "relay_rate_limited", YES)                                                                              \
-    X(SENDER_REJECTED, "sender_rejected", BY_CLASS)                                                                               \
-    X(RECIPIENTS_REJECTED, "recipients_rejected", BY_CLASS)                                                                       \
-    X(RELAY_DENIED, "relay_denied", NO)                                                                                           \
-    X(MESSAGE_TOO_LARGE, "message_too_large", NO)                                                                                 \
-    X(MAILBOX_FULL, "mailbox_full", BY_CLASS)                                                                                     \
-    X(SMTPUTF8_UNSUPPORTED, "smtputf8_unsupported", NO)                                                                           \
-    X(EIGHTBITMIME_UNSUPPORTED, "8bitmime_unsupported", NO)                                                                       \
-    X(REQUIRETLS_UNSUPPORTED, "requiretls_unsupported", NO)                                                                       \
-    X(DSN_UNSUPPORTED, "dsn_unsupported", NO)                                                                                     \
-    X(DATA_REJECTED, "data_rejected", BY_CLASS)                                                                                   \
-    X(MESSAGE_REJECTED, "message_rejected", BY_CLASS)                                                                             \
-    X(MESSAGE_DEFERRED, "message_deferred", YES)                                                                                  \
-    X(OUTCOME_UNKNOWN, "outcome_unknown", NO)                                                                                     \
+#define OUTCOME_CODES(X) \
+    X(SENT, "sent", NO) \
+    X(INVALID_JSON, "invalid_json", NO) \
+    X(INVALID_REQUEST, "invalid_request", NO) \
+    X(INVALID_IDEMPOTENCY_KEY, "invalid_idempotency_key", NO) \
+    X(MISSING_API_KEY, "missing_api_key", NO) \
+    X(INVALID_API_KEY, "invalid_api_key", NO) \
+    X(SENDER_NOT_ALLOWED, "sender_not_allowed", NO) \
+    X(RECIPIENT_NOT_ALLOWED, "recipient_not_allowed", NO) \
+    X(FORBIDDEN, "forbidden", NO) \
+    X(NOT_FOUND, "not_found", NO) \
+    X(METHOD_NOT_ALLOWED, "method_not_allowed", NO) \
+    X(NOT_ACCEPTABLE, "not_acceptable", NO) \
+    X(REQUEST_TIMEOUT, "request_timeout", YES) \
+    X(IDEMPOTENCY_IN_PROGRESS, "idempotency_in_progress", YES) \
+    X(NOT_CANCELABLE, "not_cancelable", NO) \
+    X(PAYLOAD_TOO_LARGE, "payload_too_large", NO) \
+    X(URI_TOO_LONG, "uri_too_long", NO) \
+    X(UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", NO) \
+    X(HEADERS_TOO_LARGE, "headers_too_large", NO) \
+    X(VALIDATION_FAILED, "validation_failed", NO) \
+    X(IDEMPOTENCY_KEY_REUSED, "idempotency_key_reused", NO) \
+    X(RATE_LIMITED, "rate_limited", YES) \
+    X(NOT_IMPLEMENTED, "not_implemented", NO) \
+    X(UNSUPPORTED_TRANSFER_ENCODING, "unsupported_transfer_encoding", NO) \
+    X(OVERLOADED, "overloaded", YES) \
+    X(QUEUE_FULL, "queue_full", YES) \
+    X(STORE_UNAVAILABLE, "store_unavailable", YES) \
+    X(SHUTTING_DOWN, "shutting_down", YES) \
+    X(RELAY_UNAVAILABLE, "relay_unavailable", YES) \
+    X(DEADLINE_EXCEEDED, "deadline_exceeded", YES) \
+    X(INTERNAL_ERROR, "internal_error", NO) \
+    X(EXPIRED, "expired", NO) \
+    X(CANCELED, "canceled", NO) \
+    X(DNS_NOT_FOUND, "dns_not_found", NO) \
+    X(DNS_FAILED, "dns_failed", YES) \
+    X(CONNECT_REFUSED, "connect_refused", YES) \
+    X(NETWORK_UNREACHABLE, "network_unreachable", YES) \
+    X(CONNECT_FAILED, "connect_failed", YES) \
+    X(CONNECT_TIMEOUT, "connect_timeout", YES) \
+    X(PROXY_FAILED, "proxy_failed", NO) \
+    X(CONNECTION_CLOSED, "connection_closed", YES) \
+    X(TIMEOUT, "timeout", YES) \
+    X(BANNER_REJECTED, "banner_rejected", BY_CLASS) \
+    X(EHLO_REJECTED, "ehlo_rejected", BY_CLASS) \
+    X(PLAINTEXT_ON_TLS_PORT, "plaintext_on_tls_port", NO) \
+    X(TLS_ON_PLAINTEXT_PORT, "tls_on_plaintext_port", NO) \
+    X(STARTTLS_NOT_OFFERED, "starttls_not_offered", NO) \
+    X(STARTTLS_REFUSED, "starttls_refused", BY_CLASS) \
+    X(STARTTLS_INJECTION, "starttls_injection", NO) \
+    X(TLS_VERSION_UNSUPPORTED, "tls_version_unsupported", NO) \
+    X(TLS_HANDSHAKE_FAILED, "tls_handshake_failed", NO) \
+    X(TLS_CLIENT_CERT_REJECTED, "tls_client_cert_rejected", NO) \
+    X(TLS_CERT_EXPIRED, "tls_cert_expired", NO) \
+    X(TLS_CERT_NOT_YET_VALID, "tls_cert_not_yet_valid", NO) \
+    X(TLS_CERT_UNTRUSTED, "tls_cert_untrusted", NO) \
+    X(TLS_CERT_NAME_MISMATCH, "tls_cert_name_mismatch", NO) \
+    X(TLS_CERT_REVOKED, "tls_cert_revoked", NO) \
+    X(TLS_CERT_WEAK, "tls_cert_weak", NO) \
+    X(TLS_PIN_MISMATCH, "tls_pin_mismatch", NO) \
+    X(TLS_CLOSED, "tls_closed", YES) \
+    X(AUTH_NOT_OFFERED, "auth_not_offered", NO) \
+    X(AUTH_MECHANISM_UNSUPPORTED, "auth_mechanism_unsupported", NO) \
+    X(AUTH_REQUIRED, "auth_required", NO) \
+    X(AUTH_FAILED, "auth_failed", NO) \
+    X(AUTH_BASIC_DISABLED, "auth_basic_disabled", NO) \
+    X(AUTH_APP_PASSWORD_REQUIRED, "auth_app_password_required", NO) \
+    X(AUTH_TOO_WEAK, "auth_too_weak", NO) \
+    X(AUTH_TEMPORARY, "auth_temporary", YES) \
+    X(OAUTH_TOKEN_FAILED, "oauth_token_failed", NO) \
+    X(SERVICE_CLOSING, "service_closing", YES) \
+    X(RELAY_BUSY, "relay_busy", YES) \
+    X(RELAY_RATE_LIMITED, "relay_rate_limited", YES) \
+    X(SENDER_REJECTED, "sender_rejected", BY_CLASS) \
+    X(RECIPIENTS_REJECTED, "recipients_rejected", BY_CLASS) \
+    X(RELAY_DENIED, "relay_denied", NO) \
+    X(MESSAGE_TOO_LARGE, "message_too_large", NO) \
+    X(MAILBOX_FULL, "mailbox_full", BY_CLASS) \
+    X(SMTPUTF8_UNSUPPORTED, "smtputf8_unsupported", NO) \
+    X(EIGHTBITMIME_UNSUPPORTED, "8bitmime_unsupported", NO) \
+    X(REQUIRETLS_UNSUPPORTED, "requiretls_unsupported", NO) \
+    X(DSN_UNSUPPORTED, "dsn_unsupported", NO) \
+    X(DATA_REJECTED, "data_rejected", BY_CLASS) \
+    X(MESSAGE_REJECTED, "message_rejected", BY_CLASS) \
+    X(MESSAGE_DEFERRED, "message_deferred", YES) \
+    X(OUTCOME_UNKNOWN, "outcome_unknown", NO) \
     X(PROTOCOL_ERROR, "protocol_error", NO)
 
 enum outcome_code {
@@ -122,9 +123,11 @@ struct smtp_outcome {
     enum stage stage;
     int reply_code;                     /* the SMTP reply that decided; 0 when the cause is local */
     char enhanced[12];                  /* "4.7.0" (RFC 3463); empty when none was given */
-    char command[16];                   /* "MAIL", "AUTH", "body", "banner" …: what the reply answered; empty when local */
+    /* "MAIL", "AUTH", "body", "banner" …: what the reply answered; empty when local */
+    char command[16];
     char text[256];                     /* the reply's text: one printable line of UTF-8, cut, never an echo of AUTH */
-    char reason[200];                   /* local cause in words: errno, TLS library's reason, what was malformed; empty when a reply says it all */
+    /* local cause in words: errno, TLS library's reason, what was malformed; empty when a reply says it all */
+    char reason[200];
     uint32_t ms;                        /* how long the step that failed had waited */
 };
 
@@ -133,10 +136,12 @@ bool outcome_code_from_name(const char *name, enum outcome_code *out);
 const char *delivery_name(enum delivery_status d);                     /* "not_sent" … */
 const char *stage_name(enum stage s);                           /* "request" … */
 enum retry_rule outcome_retry_rule(enum outcome_code code);
-/* RFC-wise: may the request be repeated unchanged, later, without risk of a double mail? Never when delivery is unknown or accepted. */
+/* RFC-wise: may the request be repeated unchanged, later, without risk of a double mail? Never when delivery is
+ * unknown or accepted. */
 bool outcome_is_retryable(const struct smtp_outcome *o);
 bool outcome_is_temporary(const struct smtp_outcome *o);        /* its reply is a 4xx */
 
 /* A local failure: fills everything, reply fields empty. reason may be NULL. */
-void outcome_set_local(struct smtp_outcome *o, enum outcome_code code, enum stage stage, enum delivery_status d, const char *reason);
+void outcome_set_local(struct smtp_outcome *o, enum outcome_code code, enum stage stage, enum delivery_status d,
+                       const char *reason);
 #endif

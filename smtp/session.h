@@ -1,16 +1,17 @@
 #ifndef SMTP_SESSION_H
 #define SMTP_SESSION_H
-/* The SMTP conversation, client side, sans-I/O (RFC 5321, 3207, 4954, 2920, 3030, 1870, 6531, 3461). Bytes and `now` come in; bytes, events
- * (pulled, never called back) and a deadline come out. No sockets, clock, threads, logs, TLS library.
- * Life: new → start → … EV_START_TLS → tls_started … → EV_READY → submit → EV_DONE → (ready again, or EV_DEAD) …
- * After EV_DEAD nothing more is done with it but free. Times: milliseconds, any epoch, never going back. */
+/* The SMTP conversation, client side, sans-I/O (RFC 5321, 3207, 4954, 2920, 3030, 1870, 6531, 3461). Bytes and `now`
+ * come in; bytes, events (pulled, never called back) and a deadline come out. No sockets, clock, threads, logs, TLS
+ * library. Life: new → start → … EV_START_TLS → tls_started … → EV_READY → submit → EV_DONE → (ready again, or
+ * EV_DEAD) … After EV_DEAD nothing more is done with it but free. Times: milliseconds, any epoch, never going back. */
 #include "smtp/outcome.h"
 
 struct smtp_session;
 
 enum smtp_tls_mode { SMTP_TLS_STARTTLS, SMTP_TLS_IMPLICIT, SMTP_TLS_NONE };
 
-struct smtp_timeouts {                  /* ms; each a limit from the moment that step's wait begins, never restarted by a dripping byte */
+/* ms; each a limit from the moment that step's wait begins, never restarted by a dripping byte */
+struct smtp_timeouts {
     uint32_t banner, command, tls, write_stall, final_reply;
 };
 
@@ -34,22 +35,26 @@ struct smtp_transaction {
     bool needs_8bit, needs_utf8;
     bool partial_reject;
     struct smtp_outcome outcome;        /* out: the mail's */
-    struct smtp_outcome *rcpt_outcomes; /* out: n_rcpts of them, the caller's array. Accepted at RCPT and then refused with the body: the body's outcome */
+    /* out: n_rcpts of them, the caller's array. Accepted at RCPT and then refused with the body: the body's outcome */
+    struct smtp_outcome *rcpt_outcomes;
 };
 
 enum smtp_event_type {
     SMTP_EV_NONE,
     SMTP_EV_START_TLS,                  /* the driver shakes hands now, then says tls_started or closed */
-    SMTP_EV_READY,                      /* idle: submit may be called. Once after login, and after each EV_DONE that leaves it usable */
+    /* idle: submit may be called. Once after login, and after each EV_DONE that leaves it usable */
+    SMTP_EV_READY,
     SMTP_EV_DONE,                       /* the transaction has its outcome; the session holds it no more */
-    SMTP_EV_DEAD,                       /* no more use: `outcome` says why (before READY: why the login failed). The driver closes the socket
-                                         * once the output is gone (a QUIT may be in it) */
+    /* no more use: `outcome` says why (before READY: why the login failed). The driver closes the socket once the
+     * output is gone (a QUIT may be in it) */
+    SMTP_EV_DEAD,
 };
 struct smtp_event {
     enum smtp_event_type type;
     struct smtp_transaction *transaction;       /* EV_DONE */
     struct smtp_outcome outcome;                /* EV_DEAD */
-    bool quit_ok;                               /* EV_DEAD: an orderly end (our QUIT was answered); outcome has no meaning */
+    /* EV_DEAD: an orderly end (our QUIT was answered); outcome has no meaning */
+    bool quit_ok;
 };
 
 /* What EHLO said, after TLS; for logs, diagnosis, metrics. */
@@ -63,32 +68,42 @@ struct smtp_capabilities {
 struct smtp_session *smtp_session_new(const struct smtp_session_params *p) MUST_CHECK;
 void smtp_session_free(struct smtp_session *s);
 
-void smtp_session_start(struct smtp_session *s, uint64_t now);          /* TCP is up (and TLS with verification, for IMPLICIT) */
+/* TCP is up (and TLS with verification, for IMPLICIT) */
+void smtp_session_start(struct smtp_session *s, uint64_t now);
 void smtp_session_tls_started(struct smtp_session *s, uint64_t now);    /* handshake done and verified */
-void smtp_session_feed(struct smtp_session *s, struct bytes_view in, uint64_t now);      /* bytes from the server, decrypted */
-/* The transport is gone. `why` NULL: EOF or reset → the session makes connection_closed (or auth_failed after a 535, service_closing after a
- * 421, …) by stage. Otherwise the transport's own outcome (TLS failure); its delivery is computed by the session. errno_text may be NULL. */
+/* bytes from the server, decrypted */
+void smtp_session_feed(struct smtp_session *s, struct bytes_view in, uint64_t now);
+/* The transport is gone. `why` NULL: EOF or reset → the session makes connection_closed (or auth_failed after a 535,
+ * service_closing after a 421, …) by stage. Otherwise the transport's own outcome (TLS failure); its delivery is
+ * computed by the session. errno_text may be NULL. */
 void smtp_session_closed(struct smtp_session *s, const struct smtp_outcome *why, const char *errno_text, uint64_t now);
 void smtp_session_tick(struct smtp_session *s, uint64_t now);           /* the deadline may have passed */
 
-struct bytes_view smtp_session_output(struct smtp_session *s);          /* valid until _sent or _feed; empty: nothing to write now. ≤ 128 KiB a call */
-void smtp_session_sent(struct smtp_session *s, size_t n, uint64_t now); /* the kernel took n of those bytes (last byte of the last TLS record) */
+/* valid until _sent or _feed; empty: nothing to write now. ≤ 128 KiB a call */
+struct bytes_view smtp_session_output(struct smtp_session *s);
+/* the kernel took n of those bytes (last byte of the last TLS record) */
+void smtp_session_sent(struct smtp_session *s, size_t n, uint64_t now);
 bool smtp_session_next_event(struct smtp_session *s, struct smtp_event *ev);             /* false: none */
 uint64_t smtp_session_deadline(const struct smtp_session *s);           /* UINT64_MAX: none */
 
 bool smtp_session_is_ready(const struct smtp_session *s);
-/* Only when ready. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME): such a mail is EV_DONE at once, nothing is written. */
+/* Only when ready. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME): such a mail is EV_DONE at once,
+ * nothing is written. */
 void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uint64_t now);
-void smtp_session_quit(struct smtp_session *s, uint64_t now);           /* idle sessions: QUIT, then EV_DEAD with quit_ok */
+/* idle sessions: QUIT, then EV_DEAD with quit_ok */
+void smtp_session_quit(struct smtp_session *s, uint64_t now);
 
-/* The caller's own deadline for the running transaction passed. Body not wholly gone: the transaction is EV_DONE with deadline_exceeded/not_sent and the
- * session is EV_DEAD. Wholly gone: nothing changes, returns true: "answer outcome_unknown and keep waiting"; the final wait is prolonged to `until`. */
+/* The caller's own deadline for the running transaction passed. Body not wholly gone: the transaction is EV_DONE
+ * with deadline_exceeded/not_sent and the session is EV_DEAD. Wholly gone: nothing changes, returns true: "answer
+ * outcome_unknown and keep waiting"; the final wait is prolonged to `until`. */
 bool smtp_session_give_up(struct smtp_session *s, uint64_t until, uint64_t now);
 
 const struct smtp_capabilities *smtp_session_capabilities(const struct smtp_session *s);
 enum stage smtp_session_stage(const struct smtp_session *s);
 bool smtp_session_body_is_gone(const struct smtp_session *s);           /* of the running transaction */
-bool smtp_session_one_flight_is_off(const struct smtp_session *s);      /* this server does not swallow a refused BDAT: tell the relay */
-unsigned smtp_session_flights(const struct smtp_session *s);            /* client flights since start: output after having waited for a reply */
+/* this server does not swallow a refused BDAT: tell the relay */
+bool smtp_session_one_flight_is_off(const struct smtp_session *s);
+/* client flights since start: output after having waited for a reply */
+unsigned smtp_session_flights(const struct smtp_session *s);
 const char *smtp_session_auth_mechanism(const struct smtp_session *s);  /* "PLAIN", or "" */
 #endif
