@@ -5,9 +5,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 servers=build/servers
 
-# The libraries after "sasl2-bin" are what Exim's and OpenSMTPD's programs load.
-packages="postfix dovecot-core dovecot-submissiond sasl2-bin libsasl2-modules python3 openssl prometheus gcc libc6-dev libssl-dev
-    libidn12 libdb5.3 libevent-2.1-7 libgnutls-dane0 libnsl2 libpcre2-8-0 libpam0g zlib1g libcrypt1"
+# The libraries from libidn12 on are what Exim's and OpenSMTPD's programs load.
+packages="postfix dovecot-core dovecot-submissiond sasl2-bin libsasl2-modules python3 openssl prometheus gcc
+    libc6-dev libssl-dev libidn12 libdb5.3 libevent-2.1-7 libgnutls-dane0 libnsl2 libpcre2-8-0 libpam0g zlib1g
+    libcrypt1"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -28,8 +29,9 @@ if [ "$(id -u)" != 0 ] && [ -n "$missing" ]; then
 fi
 if [ -n "$missing" ]; then
     echo "installing:$missing"
-    # Postfix's own questions are answered with "no configuration": the tests run an instance of their own.
-    $run env DEBIAN_FRONTEND=noninteractive sh -c "apt-get update -qq
+    # The tests run instances of their own: no configuration of Postfix, and RUNLEVEL=1 keeps the packages' own services
+    # from starting.
+    $run env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 sh -c "apt-get update -qq
         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
         apt-get install -y -qq --no-install-recommends $(echo $missing)" >/dev/null
 fi
