@@ -1,0 +1,23 @@
+#ifndef API_PROBLEM_H
+#define API_PROBLEM_H
+/* Problem objects (RFC 9457): one shape for every error, its `detail` and `hint` made from the facts of the case.
+ * Pure. */
+#include "api/json_mail.h"
+#include "service/service.h"
+
+struct problem {                        /* everything borrowed */
+    const struct smtp_outcome *outcome;
+    /* NULL: made from the facts; for an error of the request itself, the outcome's reason */
+    const char *detail;
+    const struct send_result *result;   /* NULL: the request never became a mail */
+    const char *request_id;
+    const struct json_problem *errors;  /* validation_failed */
+    size_t n_errors;
+};
+
+void problem_write(const struct problem *p, struct bytes_buf *out);     /* the whole object */
+void problem_write_detail(const struct problem *p, struct bytes_buf *out);      /* the sentence or two, as plain text */
+/* the catalogue's, or a variant for this port, provider or enhanced code */
+const char *problem_hint(const struct problem *p);
+uint32_t problem_retry_after(const struct smtp_outcome *o, uint32_t known_s);   /* seconds for Retry-After; 0: none */
+#endif
