@@ -1,0 +1,577 @@
+#include "api/http.h"
+
+#include "api/http_guard.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* HTTP servers driven from our own loop: libmicrohttpd's descriptors sit in its epoll set, its work is done in the
+ * loop's before_wait hook.
+ *
+ * What it answers by itself, as a short HTML page and without X-Request-Id, before any code here is asked: a request
+ * line or header block that does not fit its 32 KiB (414, 431), a malformed request line or header (400), a
+ * Content-Length that is no number or too large a one (400, 413; with the status line twice, a fault of its own), an
+ * HTTP version it does not know (505). */
+
+#define SERVERS_MAX 2
+#define MEMORY_PER_CONNECTION 32768
+#define DROP_MAX 65536                  /* so much of an unwanted body is read, so that the connection can be kept */
+#define FLUSH_ROUNDS 64
+
+enum phase {
+    PHASE_IDLE,                         /* between requests, and while a head is read */
+    PHASE_UPLOAD,                       /* the body comes in and is kept */
+    PHASE_DROP,                         /* the answer is known; the rest of the body is read and dropped */
+    PHASE_WAITING,                      /* suspended until http_answer */
+    PHASE_ANSWERED,                     /* queued in libmicrohttpd */
+};
+
+struct http_conn {
+    struct http_request r;              /* one at a time; first, so that a request is its connection */
+    struct http_server *server;
+    struct MHD_Connection *c;
+    enum phase phase;
+    size_t uri_n, received, dropped;
+    uint64_t due;                       /* what is allowed to take until then */
+    struct loop_timer timer;            /* may be set earlier than due: it then only looks again */
+    struct http_conn *prev, *next;      /* waiting, or finished */
+    int raw_status;                     /* of an answer written past libmicrohttpd */
+};
+
+struct conn_list {
+    struct http_conn *first;
+};
+
+struct http_server {
+    struct http *http;
+    struct http_params p;
+    struct MHD_Daemon *daemon;
+    struct loop_io io;                  /* the daemon's epoll set in ours */
+    bool pending;                       /* the daemon has work although its descriptors are quiet */
+    bool closing;
+    struct conn_list waiting, finished; /* both are suspended; finished ones are resumed in a batch */
+};
+
+struct http {
+    struct loop *loop;
+    struct http_server *servers[SERVERS_MAX];
+};
+
+const char *http_method_name(enum http_method m)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"};
+
+    return names[m];
+}
+
+const char *http_library_version(void)
+{
+    static char text[40];
+
+    snprintf(text, sizeof(text), "libmicrohttpd %s", MHD_get_version());
+    return text;
+}
+
+/* ---- lists of suspended connections ---- */
+
+static void list_add(struct conn_list *l, struct http_conn *k)
+{
+    k->prev = NULL;
+    k->next = l->first;
+    if (l->first)
+        l->first->prev = k;
+    l->first = k;
+}
+
+static void list_remove(struct conn_list *l, struct http_conn *k)
+{
+    if (k->prev)
+        k->prev->next = k->next;
+    else
+        l->first = k->next;
+    if (k->next)
+        k->next->prev = k->prev;
+    k->prev = k->next = NULL;
+}
+
+/* ---- deadlines ---- */
+
+/* Our own, as libmicrohttpd's time-out is inactivity only: a byte a second would keep a connection for ever.
+ * They move later from request to request, so the timer is seldom touched: it is set only when it would ring
+ * too late. */
+static void set_due(struct http_conn *k, uint32_t ms)
+{
+    k->due = loop_now(k->server->http->loop) + ms;
+    if (!k->timer.slot || k->timer.due > k->due)
+        loop_timer_set(k->server->http->loop, &k->timer, k->due);
+}
+
+static int fd_of(struct http_conn *k)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(k->c, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    return info ? info->connect_fd : -1;
+}
+
+/* libmicrohttpd takes no answer while a body comes in, so this one goes straight to the socket; the connection ends
+ * with it. */
+static void write_raw(struct http_conn *k)
+{
+    const struct http_answer *a = &k->r.answer;
+    struct bytes_buf out;
+
+    bytes_buf_init(&out, 0);
+    bytes_buf_printf(
+        &out,
+        "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\nContent-Length: %zu\r\n",
+        a->status, MHD_get_reason_phrase_for((unsigned)a->status), k->r.id, a->n);
+    if (a->type)
+        bytes_buf_printf(&out, "Content-Type: %s\r\n", a->type);
+    bytes_buf_add_str(&out, "\r\n");
+    bytes_buf_add(&out, a->body, a->n);
+    if (!out.failed && send(fd_of(k), out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)out.n)
+        k->raw_status = a->status;
+    bytes_buf_deinit(&out);
+}
+
+static void on_due(struct loop_timer *t)
+{
+    struct http_conn *k = (struct http_conn *)(void *)((char *)t - offsetof(struct http_conn, timer));
+    struct http_server *s = k->server;
+
+    if (k->phase == PHASE_WAITING)
+        return;                         /* the owner answers at the request's deadline; the next due is set then */
+    if (k->due > loop_now(s->http->loop)) {
+        loop_timer_set(s->http->loop, &k->timer, k->due);
+        return;
+    }
+    if (k->phase == PHASE_UPLOAD && !k->r.has_answer)
+        s->p.on_refused(&k->r, OUTCOME_REQUEST_TIMEOUT, "The body was not complete within request_timeout.");
+    if (k->phase == PHASE_UPLOAD || k->phase == PHASE_DROP)
+        write_raw(k);
+    shutdown(fd_of(k), SHUT_RDWR);      /* libmicrohttpd sees the end and cleans up */
+    s->pending = true;
+}
+
+/* ---- answers ---- */
+
+static void free_answer(struct http_answer *a)
+{
+    if (!a->is_static)
+        free(a->body);
+    a->body = NULL;
+}
+
+static void add_header(struct MHD_Response *m, bool *ok, const char *name, const char *value)
+{
+    *ok = *ok && MHD_add_response_header(m, name, value) == MHD_YES;
+}
+
+static struct MHD_Response *make_response(struct http_conn *k)
+{
+    struct http_answer *a = &k->r.answer;
+    struct MHD_Response *m = MHD_create_response_from_buffer(
+        a->n, a->body, a->is_static || !a->body ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+    char seconds[12];
+    bool ok = true;
+
+    if (!m)
+        return NULL;
+    a->body = NULL;                     /* libmicrohttpd's now */
+    add_header(m, &ok, "X-Request-Id", k->r.id);
+    add_header(m, &ok, "Cache-Control", "no-store");
+    if (a->type)
+        add_header(m, &ok, "Content-Type", a->type);
+    if (a->allow[0])
+        add_header(m, &ok, "Allow", a->allow);
+    if (a->www_authenticate)
+        add_header(m, &ok, "WWW-Authenticate", "Bearer");
+    if (a->retry_after) {
+        snprintf(seconds, sizeof(seconds), "%u", a->retry_after);
+        add_header(m, &ok, "Retry-After", seconds);
+    }
+    if (a->close || k->server->closing)
+        add_header(m, &ok, "Connection", "close");
+    if (ok)
+        return m;
+    MHD_destroy_response(m);
+    return NULL;
+}
+
+static enum MHD_Result queue_answer(struct http_conn *k)
+{
+    struct MHD_Response *m = make_response(k);
+    enum MHD_Result rc;
+
+    if (!m)
+        return MHD_NO;
+    k->phase = PHASE_ANSWERED;
+    set_due(k, k->server->p.write_ms);
+    rc = MHD_queue_response(k->c, (unsigned)k->r.answer.status, m);
+    MHD_destroy_response(m);
+    return rc;
+}
+
+void http_answer(struct http_request *r, const struct http_answer *a)
+{
+    struct http_conn *k = (struct http_conn *)(void *)r;
+
+    if (r->has_answer)
+        unreachable("a request is answered twice");
+    r->answer = *a;
+    r->has_answer = true;
+    if (k->phase != PHASE_WAITING)
+        return;                         /* inside a callback: its caller goes on */
+    list_remove(&k->server->waiting, k);
+    list_add(&k->server->finished, k);
+    k->server->pending = true;
+}
+
+/* ---- a request's calls, as libmicrohttpd makes them ---- */
+
+static bool has_body(const struct http_request *r)
+{
+    return r->chunked || (r->has_length && r->length > 0);
+}
+
+/* An answer before the body: a small body is read and dropped and the connection kept; else libmicrohttpd answers at
+ * once and closes. */
+static enum MHD_Result answer_early(struct http_conn *k)
+{
+    struct http_request *r = &k->r;
+
+    if (!r->answer.close && (!has_body(r) || (!r->chunked && !r->expects_continue && r->length <= DROP_MAX))) {
+        k->phase = PHASE_DROP;
+        return MHD_YES;
+    }
+    r->answer.close = true;
+    return queue_answer(k);
+}
+
+static enum MHD_Result on_head(struct http_conn *k, const char *method, const char *url, const char *version)
+{
+    struct http_request *r = &k->r;
+    const struct http_params *p = &k->server->p;
+    const char *detail;
+    enum outcome_code code;
+
+    k->phase = PHASE_UPLOAD;
+    r->owner = p->ctx;
+    r->started_us = clock_us();
+    r->deadline = loop_now(k->server->http->loop) + p->request_ms;
+    set_due(k, p->request_ms);
+    code = http_guard_read(r, k->c, method, url, version, k->uri_n, &detail);
+    if (code != OUTCOME_SENT) {
+        p->on_refused(r, code, detail);
+        r->answer.close = true;         /* where the next request begins is not certain */
+        return queue_answer(k);
+    }
+    p->on_headers(r);
+    if (!r->has_answer && !r->wants_body && r->length > DROP_MAX)
+        p->on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "This endpoint takes no body.");
+    return r->has_answer ? answer_early(k) : MHD_YES;
+}
+
+/* Room for n more bytes: a known length is allocated once, a chunked body doubles, and each step is asked for. */
+static bool make_room(struct http_conn *k, size_t n)
+{
+    struct http_request *r = &k->r;
+    size_t need = r->body_n + n, want = r->has_length ? (size_t)r->length : r->body_cap ? r->body_cap * 2 : 4096;
+    char *p;
+
+    if (need <= r->body_cap)
+        return true;
+    if (need > k->server->p.max_body) {
+        k->server->p.on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "The body is larger than max_body.");
+        return false;
+    }
+    want = want < need ? need : want > k->server->p.max_body ? k->server->p.max_body : want;
+    if (r->chunked && !k->server->p.on_room(r, want - r->body_cap))
+        return false;
+    p = realloc(r->body, want);
+    if (!p) {
+        k->server->p.on_refused(r, OUTCOME_OVERLOADED, "There is no memory for the body.");
+        return false;
+    }
+    r->body = p;
+    r->body_cap = want;
+    return true;
+}
+
+static enum MHD_Result drop(struct http_conn *k, size_t n)
+{
+    k->dropped += n;
+    if (k->dropped <= (k->r.has_answer && k->r.wants_body ? k->server->p.max_body : DROP_MAX))
+        return MHD_YES;
+    if (k->r.has_answer)
+        write_raw(k);
+    return MHD_NO;
+}
+
+static enum MHD_Result on_body(struct http_conn *k, const char *data, size_t n)
+{
+    struct http_request *r = &k->r;
+
+    if (k->phase == PHASE_DROP || !r->wants_body)
+        return drop(k, n);
+    if (!make_room(k, n)) {
+        r->answer.close = true;
+        k->phase = PHASE_DROP;
+        return drop(k, n);
+    }
+    memcpy(r->body + r->body_n, data, n);
+    r->body_n += n;
+    return MHD_YES;
+}
+
+static enum MHD_Result on_whole(struct http_conn *k)
+{
+    /* else libmicrohttpd and http_guard read the head differently */
+    bool agreed = k->r.chunked || k->received == k->r.length;
+
+    if (!k->r.has_answer && !agreed)
+        k->server->p.on_refused(&k->r, OUTCOME_INVALID_REQUEST, "The body's length is not what the header says.");
+    if (!k->r.has_answer)
+        k->server->p.on_request(&k->r);
+    if (!agreed)
+        k->r.answer.close = true;
+    if (k->r.has_answer)
+        return queue_answer(k);
+    k->phase = PHASE_WAITING;
+    list_add(&k->server->waiting, k);
+    MHD_suspend_connection(k->c);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_call(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+                               const char *version, const char *data, size_t *data_n, void **req_cls)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_conn *k = info ? info->socket_context : NULL;
+    size_t n = *data_n;
+
+    (void)cls;
+    (void)req_cls;
+    if (!k)
+        return MHD_NO;
+    switch (k->phase) {
+    case PHASE_IDLE:
+        return on_head(k, method, url, version);
+    case PHASE_UPLOAD:
+    case PHASE_DROP:
+        *data_n = 0;
+        k->received += n;
+        return n ? on_body(k, data, n) : on_whole(k);
+    case PHASE_WAITING:
+        return queue_answer(k);         /* resumed */
+    case PHASE_ANSWERED:
+        return MHD_YES;
+    }
+    unreachable("a phase without a call");
+}
+
+/* ---- a connection's life ---- */
+
+/* The request line is complete: the head must follow soon. The value returned becomes *req_cls, which is not used. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_conn *k = info ? info->socket_context : NULL;
+
+    (void)cls;
+    if (k) {
+        k->uri_n = strlen(uri);
+        set_due(k, k->server->p.header_ms);
+    }
+    return NULL;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, enum MHD_RequestTerminationCode why)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_conn *k = info ? info->socket_context : NULL;
+
+    (void)cls;
+    (void)req_cls;
+    (void)why;
+    if (!k || k->phase == PHASE_IDLE)
+        return;
+    k->server->p.on_end(&k->r, k->phase == PHASE_ANSWERED ? k->r.answer.status : k->raw_status ? k->raw_status : 499);
+    free_answer(&k->r.answer);
+    free(k->r.body);
+    memset(&k->r, 0, sizeof(k->r));
+    k->phase = PHASE_IDLE;
+    k->received = k->dropped = 0;
+    k->raw_status = 0;
+    set_due(k, k->server->p.idle_ms);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *s = cls;
+    struct http_conn *k = *socket_context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        k = calloc(1, sizeof(*k));
+        if (!k)
+            return;                     /* its first request is refused by closing it */
+        k->server = s;
+        k->c = c;
+        k->timer.on_timer = on_due;
+        *socket_context = k;
+        set_due(k, s->p.header_ms);
+    } else if (k) {
+        loop_timer_clear(s->http->loop, &k->timer);
+        *socket_context = NULL;
+        free(k);
+    }
+}
+
+/* Routing is on the raw path: "%2f" is no slash and "%00" no end. */
+static size_t on_unescape(void *cls, struct MHD_Connection *c, char *s)
+{
+    (void)cls;
+    (void)c;
+    return strlen(s);
+}
+
+/* ---- servers ---- */
+
+static void on_ready(struct loop_io *io, uint32_t events)
+{
+    struct http_server *s = (struct http_server *)(void *)((char *)io - offsetof(struct http_server, io));
+
+    (void)events;
+    s->pending = true;
+}
+
+/* Each resume makes libmicrohttpd walk all suspended connections in its next run, so all that are finished are
+ * resumed before it. */
+static void run_server(struct http_server *s)
+{
+    MHD_UNSIGNED_LONG_LONG timeout;
+    struct http_conn *k;
+
+    s->pending = false;
+    while ((k = s->finished.first) != NULL) {
+        list_remove(&s->finished, k);
+        set_due(k, s->p.write_ms);
+        MHD_resume_connection(k->c);
+    }
+    MHD_run(s->daemon);
+    if (MHD_get_timeout(s->daemon, &timeout) == MHD_YES && timeout == 0)
+        s->pending = true;
+}
+
+static int before_wait(void *ctx)
+{
+    struct http *h = ctx;
+    int wait = -1;
+
+    for (size_t i = 0; i < SERVERS_MAX; i++) {
+        struct http_server *s = h->servers[i];
+        if (s && s->pending)
+            run_server(s);
+        if (s && s->pending)
+            wait = 0;
+    }
+    return wait;
+}
+
+struct http *http_new(struct loop *loop)
+{
+    struct http *h = calloc(1, sizeof(*h));
+
+    if (!h)
+        return NULL;
+    h->loop = loop;
+    loop_set_before_wait(loop, before_wait, h);
+    return h;
+}
+
+void http_free(struct http *h)
+{
+    if (!h)
+        return;
+    loop_set_before_wait(h->loop, NULL, NULL);
+    free(h);
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *s)
+{
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL, on_call, s,
+                            MHD_OPTION_LISTEN_SOCKET, (MHD_socket)s->p.listen_fd,
+                            MHD_OPTION_CONNECTION_LIMIT, s->p.max_connections,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
+                            MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+                            MHD_OPTION_STRICT_FOR_CLIENT, 0,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                            MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
+                            MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, s,
+                            MHD_OPTION_END);
+}
+
+struct http_server *http_server_new(struct http *h, const struct http_params *p)
+{
+    struct http_server *s = calloc(1, sizeof(*s));
+    size_t slot = 0;
+
+    while (slot < SERVERS_MAX && h->servers[slot])
+        slot++;
+    if (!s || slot == SERVERS_MAX)
+        goto fail;
+    s->http = h;
+    s->p = *p;
+    s->daemon = start_daemon(s);
+    if (!s->daemon)
+        goto fail;
+    s->io = (struct loop_io){.fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
+                             .on_ready = on_ready};
+    if (loop_add(h->loop, &s->io, EPOLLIN) < 0) {
+        MHD_stop_daemon(s->daemon);     /* closes listen_fd too */
+        free(s);
+        return NULL;
+    }
+    s->pending = true;
+    h->servers[slot] = s;
+    return s;
+fail:
+    close(p->listen_fd);
+    free(s);
+    return NULL;
+}
+
+void http_server_stop_listening(struct http_server *s)
+{
+    MHD_socket fd = s->closing ? MHD_INVALID_SOCKET : MHD_quiesce_daemon(s->daemon);
+
+    s->closing = true;
+    if (fd != MHD_INVALID_SOCKET)
+        close(fd);
+}
+
+void http_server_free(struct http_server *s, enum outcome_code code, const char *detail)
+{
+    if (!s)
+        return;
+    http_server_stop_listening(s);
+    while (s->waiting.first)
+        /* moves it to finished; libmicrohttpd stops with none suspended */
+        s->p.on_refused(&s->waiting.first->r, code, detail);
+    s->pending = true;
+    for (int i = 0; i < FLUSH_ROUNDS && s->pending; i++)
+        run_server(s);
+    for (size_t i = 0; i < SERVERS_MAX; i++)
+        if (s->http->servers[i] == s)
+            s->http->servers[i] = NULL;
+    loop_del(s->http->loop, &s->io);
+    MHD_stop_daemon(s->daemon);
+    free(s);
+}

@@ -1,0 +1,80 @@
+#ifndef API_HTTP_H
+#define API_HTTP_H
+/* HTTP/1.1 servers on our own loop, over libmicrohttpd in external epoll mode. Everything runs on the loop's thread.
+ * A request's life: headers are read and guarded → on_headers (may answer) → body → on_request (answers now or
+ * later) → on_end. */
+#include "smtp/loop.h"
+#include "smtp/outcome.h"
+
+struct http;                            /* drives the servers of one loop */
+struct http_server;
+struct route_row;
+struct MHD_Connection;
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
+const char *http_method_name(enum http_method m);                       /* "OTHER" for what is not listed */
+
+struct http_answer {
+    int status;
+    const char *type;                   /* Content-Type; NULL: no body */
+    char *body;                         /* malloc'ed and taken over, unless is_static */
+    size_t n;
+    bool is_static;
+    bool close;                         /* Connection: close */
+    bool www_authenticate;
+    uint32_t retry_after;               /* seconds; 0: not said */
+    char allow[48];                     /* "": not said */
+};
+
+struct http_request {                   /* strings are valid until on_end; NULL when the header is absent */
+    enum http_method method;
+    bool http10, chunked, has_length, expects_continue;
+    uint64_t length;                    /* Content-Length */
+    struct bytes_view path;             /* raw: nothing is percent-decoded; without the query */
+    struct bytes_view authority;        /* of an absolute-form target, else empty */
+    const char *host, *authorization, *content_type, *content_encoding, *origin, *sec_fetch_site, *accept,
+        *idempotency_key, *prefer;
+    const char *relay_argument;         /* ?relay= */
+    char id[65];                        /* X-Request-Id: the caller's if sane, else one of ours */
+    uint64_t started_us, deadline;      /* deadline: ms of CLOCK_MONOTONIC, request_timeout after the headers */
+    char *body;
+    size_t body_n, body_cap;
+    bool has_answer;
+    struct http_answer answer;
+
+    bool wants_body;                    /* set in on_headers: else a body is dropped */
+    void *owner;                        /* ctx of the params */
+    const struct route_row *route;      /* these three are the owner's */
+    struct bytes_view argument;
+    size_t reserved;
+};
+
+struct http_params {
+    int listen_fd;                      /* taken over */
+    unsigned max_connections;
+    size_t max_body;
+    uint32_t header_ms, idle_ms, request_ms, write_ms;
+    void *ctx;
+    /* These answer the request, or leave it as it is. */
+    void (*on_headers)(struct http_request *r);
+    void (*on_request)(struct http_request *r);
+    /* The body wants more memory (chunked only); false: not given, and answered. */
+    bool (*on_room)(struct http_request *r, size_t more);
+    /* http.c itself refuses: framing, size, time. Must answer. */
+    void (*on_refused)(struct http_request *r, enum outcome_code code, const char *detail);
+    void (*on_end)(struct http_request *r, int status);         /* 499: the client left before its answer */
+};
+
+struct http *http_new(struct loop *loop) MUST_CHECK;            /* takes the loop's before_wait hook */
+void http_free(struct http *h);                                 /* after its servers */
+/* NULL: listen_fd is closed */
+struct http_server *http_server_new(struct http *h, const struct http_params *p) MUST_CHECK;
+/* running requests go on; every answer now closes its connection */
+void http_server_stop_listening(struct http_server *s);
+/* Requests without an answer are refused with `code`; what is answered is written as far as the sockets take it. */
+void http_server_free(struct http_server *s, enum outcome_code code, const char *detail);
+
+/* exactly once a request; inside the callbacks or later */
+void http_answer(struct http_request *r, const struct http_answer *a);
+const char *http_library_version(void);                         /* "libmicrohttpd 0.9.75" */
+#endif
