@@ -1,0 +1,13 @@
+#ifndef API_ANSWER_H
+#define API_ANSWER_H
+/* Answers to HTTP requests, made of JSON texts and problem objects. */
+#include "api/http.h"
+#include "api/problem.h"
+
+void answer_json(struct http_request *r, int status, struct bytes_buf *json);   /* takes the text out of json */
+void answer_problem(struct http_request *r, const struct problem *p);           /* request_id is filled in */
+/* A refusal of the request itself. detail: a sentence; NULL: the catalogue's meaning. */
+void answer_refusal(struct http_request *r, enum outcome_code code, const char *detail);
+void answer_not_allowed(struct http_request *r, const char *allow);             /* 405 with Allow */
+void answer_result(struct http_request *r, const struct send_result *result);   /* what became of a mail */
+#endif

@@ -1,0 +1,41 @@
+#ifndef API_ROUTES_H
+#define API_ROUTES_H
+/* One table of all endpoints, and the finding of the row for a request. */
+#include "api/http.h"
+
+struct api;
+
+enum route_listener { ROUTE_API, ROUTE_SANDBOX /* API, while the sandbox runs */, ROUTE_ADMIN };
+
+struct route_row {
+    enum route_listener listener;
+    enum http_method method;            /* GET rows serve HEAD too */
+    const char *pattern;                /* "{}" stands for one segment that is not empty */
+    const char *label;                  /* for metrics: the pattern as API.md writes it */
+    void (*on_headers)(struct api *a, struct http_request *r);  /* NULL: nothing to say before the body */
+    void (*on_request)(struct api *a, struct http_request *r);
+};
+
+struct route_match {
+    const struct route_row *row;        /* NULL: not found, or the method is not allowed */
+    struct bytes_view argument;         /* what "{}" was */
+    char allow[48];                     /* the path's methods, when the path exists: "GET, HEAD" */
+};
+
+void routes_find(enum http_method method, struct bytes_view path, bool admin, bool sandbox, struct route_match *out);
+
+/* The handlers, by file. */
+void emails_on_headers(struct api *a, struct http_request *r);
+void emails_send(struct api *a, struct http_request *r);
+void errors_list(struct api *a, struct http_request *r);
+void errors_get(struct api *a, struct http_request *r);
+void sandbox_list(struct api *a, struct http_request *r);
+void sandbox_get(struct api *a, struct http_request *r);
+void sandbox_clear(struct api *a, struct http_request *r);
+void health_root(struct api *a, struct http_request *r);
+void health_openapi(struct api *a, struct http_request *r);
+void health_livez(struct api *a, struct http_request *r);
+void health_readyz(struct api *a, struct http_request *r);
+void health_metrics(struct api *a, struct http_request *r);
+void health_version(struct api *a, struct http_request *r);
+#endif
