@@ -1,0 +1,526 @@
+#include "smtp/session_int.h"
+
+#include "smtp/classify.h"
+#include "smtp/crypto.h"
+#include "smtp/ehlo.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The commands of a session: how each is written, what each reply means, and which one may go next. */
+
+#define OUTPUT_LOW (64 * 1024)
+#define AUTH_LINE_MAX 512               /* RFC 4954 §4: with more, the initial response waits for the 334 */
+
+#define TIMEOUT(field) offsetof(struct smtp_timeouts, field)
+
+static bool is_ok(const struct smtp_reply *r)
+{
+    return r->code / 100 == 2;
+}
+
+static void put_str(struct smtp_session *s, const char *text)
+{
+    session_put(s, text, strlen(text));
+}
+
+static bool contains(const char *text, const struct bytes_buf *secret)
+{
+    return secret->n > 0 && strstr(text, secret->p) != NULL;
+}
+
+/* Some servers answer AUTH with what they were given. Nobody shall read a password in an error or a log. */
+static void hide_echo(const struct smtp_session *s, struct smtp_outcome *o)
+{
+    struct sasl_credentials c = {s->p.user, s->p.password};
+    struct bytes_buf secrets[3];
+    bool echoes;
+
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+        bytes_buf_init(&secrets[i], SMTP_REPLY_LINE_MAX_AUTH);
+        bytes_buf_reserve(&secrets[i], 1024);
+    }
+    bytes_buf_add_str(&secrets[0], s->p.password);
+    crypto_base64(bytes_view_str(s->p.password), &secrets[1]);
+    sasl_respond(s->mechanism, &c, 0, &secrets[2]);
+    echoes = contains(o->text, &secrets[0]) || contains(o->text, &secrets[1]) || contains(o->text, &secrets[2]);
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+        if (secrets[i].p)
+            crypto_cleanse(secrets[i].p, secrets[i].n);
+        bytes_buf_deinit(&secrets[i]);
+    }
+    if (echoes)
+        snprintf(o->text, sizeof(o->text), "(hidden: the reply repeats the credentials)");
+}
+
+static void refuse_login(struct smtp_session *s, enum smtp_step step, const struct smtp_reply *r)
+{
+    struct smtp_outcome o;
+
+    classify_reply(session_steps[step].stage, session_steps[step].name, r, &o);
+    if (s->mechanism && s->p.password)
+        hide_echo(s, &o);
+    put_str(s, "QUIT\r\n");             /* nobody waits for its reply */
+    session_die(s, &o);
+}
+
+/* ---- banner, EHLO, STARTTLS ---- */
+
+static void banner_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    if (is_ok(r))
+        s->greeted = true;
+    else
+        refuse_login(s, a->step, r);
+}
+
+static void ehlo_send(struct smtp_session *s)
+{
+    put_str(s, "EHLO ");
+    put_str(s, s->p.ehlo_name);
+    put_str(s, "\r\n");
+}
+
+static void helo_send(struct smtp_session *s)
+{
+    put_str(s, "HELO ");
+    put_str(s, s->p.ehlo_name);
+    put_str(s, "\r\n");
+}
+
+/* What EHLO said decides whether the session can go on: no STARTTLS, no AUTH. The outcome shows the reply that lacks
+ * it. */
+static void check_offers(struct smtp_session *s, const struct smtp_reply *r)
+{
+    struct smtp_outcome o;
+
+    if (s->p.tls_mode == SMTP_TLS_STARTTLS && !s->tls_on) {
+        if (s->caps.starttls)
+            return;
+        outcome_set_local(&o, OUTCOME_STARTTLS_NOT_OFFERED, STAGE_EHLO, DELIVERY_NOT_SENT, NULL);
+    } else if (s->p.user) {
+        s->mechanism = sasl_choose(&s->caps);
+        if (s->mechanism)
+            return;
+        outcome_set_local(&o, s->caps.auth_any ? OUTCOME_AUTH_MECHANISM_UNSUPPORTED : OUTCOME_AUTH_NOT_OFFERED,
+                          STAGE_AUTH, DELIVERY_NOT_SENT, NULL);
+        if (s->caps.auth_any)
+            snprintf(o.reason, sizeof(o.reason), "the relay offers %.120s; mailhatch speaks PLAIN and LOGIN",
+                     s->caps.auth_list);
+    } else {
+        return;
+    }
+    classify_copy_reply("EHLO", r, &o);
+    put_str(s, "QUIT\r\n");
+    session_die(s, &o);
+}
+
+static void ehlo_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    if (is_ok(r)) {
+        smtp_ehlo_parse(r, &s->caps);
+        s->ehlo_done = true;
+        check_offers(s, r);
+    } else if (r->code / 100 == 5 && s->p.tls_mode == SMTP_TLS_NONE && !s->p.user) {
+        s->ehlo_refused = true;         /* RFC 5321 §3.2: an old server; it gets HELO */
+    } else {
+        refuse_login(s, a->step, r);
+    }
+}
+
+static void helo_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    if (is_ok(r))
+        s->ehlo_done = true;
+    else
+        refuse_login(s, a->step, r);
+}
+
+static void starttls_send(struct smtp_session *s)
+{
+    put_str(s, "STARTTLS\r\n");
+}
+
+/* RFC 3207 §4. Bytes behind the 220 are looked for by feed, which knows what is left of its input. */
+static void starttls_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    struct smtp_outcome o;
+
+    if (r->code == 220) {
+        s->tls_asked = true;
+        return;
+    }
+    if (r->code / 100 == 4 || r->code / 100 == 5) {
+        refuse_login(s, a->step, r);
+        return;
+    }
+    outcome_set_local(&o, OUTCOME_STARTTLS_REFUSED, STAGE_STARTTLS, DELIVERY_NOT_SENT, "only 220 starts TLS");
+    classify_copy_reply("STARTTLS", r, &o);
+    session_die(s, &o);
+}
+
+/* ---- AUTH ---- */
+
+static void put_response(struct smtp_session *s, const char *before)
+{
+    struct sasl_credentials c = {s->p.user, s->p.password};
+    struct bytes_buf line;
+
+    bytes_buf_init(&line, SMTP_REPLY_LINE_MAX_AUTH);
+    bytes_buf_reserve(&line, 2048);
+    bytes_buf_add_str(&line, before);
+    sasl_respond(s->mechanism, &c, s->auth_step++, &line);
+    bytes_buf_add_str(&line, "\r\n");
+    if (line.failed)
+        session_die_local(s, OUTCOME_INTERNAL_ERROR, STAGE_AUTH, "the credentials are too long");
+    else
+        session_put(s, line.p, line.n);
+    if (line.p)
+        crypto_cleanse(line.p, line.n);
+    bytes_buf_deinit(&line);
+}
+
+static void auth_send(struct smtp_session *s)
+{
+    size_t secret = strlen(s->p.user) + strlen(s->p.password) + 2;
+    char line[40];
+
+    if (s->mechanism->initial && secret * 4 / 3 + 4 + sizeof(line) <= AUTH_LINE_MAX) {
+        snprintf(line, sizeof(line), "AUTH %s ", s->mechanism->name);
+        put_response(s, line);
+        return;
+    }
+    snprintf(line, sizeof(line), "AUTH %s\r\n", s->mechanism->name);
+    put_str(s, line);
+}
+
+static void auth_response_send(struct smtp_session *s)
+{
+    put_response(s, "");
+}
+
+static void auth_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    if (r->code == 235)
+        s->authed = true;
+    else if (r->code == 334 && s->auth_step < s->mechanism->n_steps)
+        s->auth_begun = true;           /* a response is owed */
+    else if (r->code / 100 == 4 || r->code / 100 == 5)
+        refuse_login(s, a->step, r);
+    else
+        session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_AUTH,
+                          r->code == 334 ? "the relay asks for more than the mechanism has"
+                                         : "that is no reply to AUTH");
+}
+
+/* ---- the envelope ---- */
+
+static void rset_send(struct smtp_session *s)
+{
+    put_str(s, "RSET\r\n");
+    s->f.rset_sent = true;
+}
+
+static void rset_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    (void)a;
+    if (is_ok(r)) {
+        s->rset_due = false;
+        return;
+    }
+    s->f.rset_refused = true;
+    s->must_die = true;
+    s->must_die_why = "the relay refused RSET";
+}
+
+/* RFC 3461 §4.4: ENVID is xtext; ids are UUIDs, so anything that would need quoting is left out. */
+static bool is_plain_xtext(const char *s)
+{
+    for (; *s; s++)
+        if (*s < '!' || *s > '~' || *s == '+' || *s == '=')
+            return false;
+    return true;
+}
+
+static void mail_send(struct smtp_session *s)
+{
+    const struct smtp_transaction *t = s->t;
+    char number[32];
+
+    put_str(s, "MAIL FROM:<");
+    put_str(s, t->from);
+    put_str(s, ">");
+    if (s->caps.size_offered) {
+        snprintf(number, sizeof(number), " SIZE=%zu", t->content.n);
+        put_str(s, number);
+    }
+    if (t->needs_8bit || t->needs_utf8)
+        put_str(s, " BODY=8BITMIME");
+    if (t->needs_utf8)
+        put_str(s, " SMTPUTF8");
+    if (s->caps.dsn && t->envid && t->envid[0] && is_plain_xtext(t->envid)) {
+        put_str(s, " ENVID=");
+        put_str(s, t->envid);
+    }
+    put_str(s, "\r\n");
+    s->f.mail_sent = true;
+}
+
+static void mail_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    (void)a;
+    if (is_ok(r)) {
+        s->f.mail_ok = true;
+        return;
+    }
+    s->f.mail_refused = true;
+    classify_reply(STAGE_MAIL, "MAIL", r, &s->verdict);
+}
+
+static void rcpt_send(struct smtp_session *s)
+{
+    put_str(s, "RCPT TO:<");
+    put_str(s, s->t->rcpts[s->f.rcpts_sent]);
+    put_str(s, ">\r\n");
+    s->f.rcpts_sent++;
+}
+
+static void rcpt_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    struct smtp_outcome *o = &s->t->rcpt_outcomes[a->rcpt];
+
+    if (is_ok(r)) {
+        s->f.rcpts_ok++;
+        outcome_set_local(o, OUTCOME_SENT, STAGE_RCPT, DELIVERY_ACCEPTED, NULL);
+        classify_copy_reply("RCPT", r, o);
+        return;
+    }
+    s->f.rcpts_refused++;
+    classify_reply(STAGE_RCPT, "RCPT", r, o);
+}
+
+/* ---- the body ---- */
+
+static void data_send(struct smtp_session *s)
+{
+    put_str(s, "DATA\r\n");
+    s->f.data_sent = true;
+}
+
+static void data_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    (void)a;
+    if (r->code == 354) {
+        s->f.data_ok = true;
+        return;
+    }
+    s->f.data_refused = true;
+    if (s->f.mail_refused || !s->f.rcpts_ok)
+        return;                         /* the consequence of a refusal that counts already */
+    classify_reply(STAGE_DATA, "DATA", r, &s->verdict);
+}
+
+/* RFC 3030 §2: BDAT chunk-size LAST. The content is one chunk; the threshold for one flight keeps a wasted one small.
+ */
+static void body_send(struct smtp_session *s)
+{
+    char line[40];
+
+    s->f.body_begun = true;
+    s->f.one_flight = s->awaited_n > 0;
+    if (!s->f.data_sent) {
+        snprintf(line, sizeof(line), "BDAT %zu LAST\r\n", s->t->content.n);
+        put_str(s, line);
+    }
+    if (s->f.data_sent && !s->f.rcpts_ok) {
+        s->f.no_recipients_dot = true;
+        s->f.body_queued = true;
+        put_str(s, ".\r\n");
+        s->f.body_end = s->queued;
+        return;
+    }
+    session_fill_body(s);
+}
+
+static void end_body(struct smtp_session *s)
+{
+    if (s->f.data_sent)
+        put_str(s, s->f.dot.in_line ? "\r\n.\r\n" : ".\r\n");
+    s->f.body_queued = true;
+    s->f.body_end = s->queued;
+}
+
+void session_fill_body(struct smtp_session *s)
+{
+    struct mail_facts *f = &s->f;
+
+    if (!s->t || !f->body_begun || f->body_queued || f->body_refused)
+        return;
+    while (bytes_queue_len(&s->out) < OUTPUT_LOW && f->body_at < s->t->content.n) {
+        struct bytes_view rest = bytes_view(s->t->content.p + f->body_at, s->t->content.n - f->body_at);
+        size_t n = rest.n < OUTPUT_LOW ? rest.n : OUTPUT_LOW, before = rest.n;
+        char *room;
+        if (!f->data_sent) {
+            session_put(s, rest.p, n);
+            f->body_at += n;
+        } else if ((room = bytes_queue_room(&s->out, OUTPUT_LOW))) {
+            n = smtp_dot_stuff(&f->dot, &rest, room, OUTPUT_LOW);
+            bytes_queue_added(&s->out, n);
+            s->queued += n;
+            f->body_at += before - rest.n;
+        }
+        if (s->out.failed)
+            return;
+    }
+    if (f->body_at == s->t->content.n)
+        end_body(s);
+}
+
+static void body_refused(struct smtp_session *s, const struct smtp_reply *r)
+{
+    s->f.body_refused = true;
+    if (s->f.one_flight && (r->code == 500 || r->code == 501 || r->code == 502)) {
+        /* It did not know BDAT, or does not swallow a refused one: it may be reading the mail's text as commands. */
+        s->one_flight_off = true;
+        s->must_die = true;
+        s->must_die_why = "the relay does not take BDAT in one flight";
+    }
+    if (!session_body_is_gone(s)) {     /* an early end: the rest of the body would be read as commands */
+        s->must_die = true;
+        s->must_die_why = "the relay answered before the mail was complete";
+    }
+    if (!s->f.mail_refused && s->f.rcpts_ok && !s->f.no_recipients_dot)
+        classify_reply(STAGE_BODY, "body", r, &s->verdict);
+}
+
+static void body_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    (void)a;
+    if (!is_ok(r)) {
+        body_refused(s, r);
+        return;
+    }
+    if (s->f.no_recipients_dot)         /* RFC 2920 §3.1: some servers say 250 to the lone dot; nobody was to get it */
+        return;
+    if (!s->f.rcpts_ok && !s->f.mail_refused) {
+        s->must_die = true;
+        s->must_die_why = "the relay accepted a body for nobody";
+        return;
+    }
+    s->f.body_accepted = true;
+    outcome_set_local(&s->verdict, OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED, NULL);
+    classify_copy_reply("body", r, &s->verdict);
+    if (session_body_is_gone(s) && !s->f.mail_refused && !s->f.rset_refused)
+        return;
+    /* Whose mail was that? Exim 4.96 delivers such a one with the sender of the mail before. */
+    s->verdict.code = OUTCOME_PROTOCOL_ERROR;
+    s->verdict.delivery = DELIVERY_UNKNOWN;
+    snprintf(s->verdict.reason, sizeof(s->verdict.reason),
+             "the relay accepted a body whose envelope or end it had not accepted");
+    s->must_die = true;
+    s->must_die_why = "the relay accepted a body out of step";
+}
+
+static void quit_send(struct smtp_session *s)
+{
+    put_str(s, "QUIT\r\n");
+}
+
+static void quit_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    (void)a;
+    (void)r;                            /* whatever it is, it says goodbye */
+    session_die(s, NULL);
+}
+
+/* ---- the rows ---- */
+
+const struct step_row session_steps[STEP_COUNT] = {
+    [STEP_NONE] = {"", STAGE_MAIL, TIMEOUT(command), NULL, NULL},
+    [STEP_BANNER] = {"banner", STAGE_BANNER, TIMEOUT(banner), NULL, banner_reply},
+    [STEP_EHLO] = {"EHLO", STAGE_EHLO, TIMEOUT(command), ehlo_send, ehlo_reply},
+    [STEP_HELO] = {"HELO", STAGE_EHLO, TIMEOUT(command), helo_send, helo_reply},
+    [STEP_STARTTLS] = {"STARTTLS", STAGE_STARTTLS, TIMEOUT(command), starttls_send, starttls_reply},
+    [STEP_AUTH] = {"AUTH", STAGE_AUTH, TIMEOUT(command), auth_send, auth_reply},
+    [STEP_AUTH_RESPONSE] = {"AUTH", STAGE_AUTH, TIMEOUT(command), auth_response_send, auth_reply},
+    [STEP_RSET] = {"RSET", STAGE_MAIL, TIMEOUT(command), rset_send, rset_reply},
+    [STEP_MAIL] = {"MAIL", STAGE_MAIL, TIMEOUT(command), mail_send, mail_reply},
+    [STEP_RCPT] = {"RCPT", STAGE_RCPT, TIMEOUT(command), rcpt_send, rcpt_reply},
+    [STEP_DATA] = {"DATA", STAGE_DATA, TIMEOUT(command), data_send, data_reply},
+    [STEP_BODY] = {"body", STAGE_BODY, TIMEOUT(final_reply), body_send, body_reply},
+    [STEP_QUIT] = {"QUIT", STAGE_MAIL, TIMEOUT(command), quit_send, quit_reply},
+};
+
+/* ---- what may go next ---- */
+
+static enum smtp_step next_of_login(const struct smtp_session *s)
+{
+    if (s->awaited_n || !s->greeted || (s->tls_asked && !s->tls_on))
+        return STEP_NONE;
+    if (!s->ehlo_done)
+        return s->ehlo_refused ? STEP_HELO : STEP_EHLO;
+    if (s->p.tls_mode == SMTP_TLS_STARTTLS && !s->tls_on)
+        return STEP_STARTTLS;
+    if (s->p.user && !s->authed)
+        return s->auth_begun ? STEP_AUTH_RESPONSE : STEP_AUTH;
+    return STEP_NONE;
+}
+
+static bool uses_chunking(const struct smtp_session *s)
+{
+    return s->caps.chunking && !s->p.no_chunking;
+}
+
+/* The body may leave before the envelope's replies are known (DESIGN §4: one flight). */
+static bool may_fly_whole(const struct smtp_session *s)
+{
+    return s->caps.pipelining && uses_chunking(s) && !s->one_flight_off && !s->t->partial_reject &&
+           s->t->content.n <= s->p.one_flight_max && s->fresh;
+}
+
+static enum smtp_step next_after_envelope(const struct smtp_session *s)
+{
+    const struct mail_facts *f = &s->f;
+
+    if (f->body_begun || f->data_refused)
+        return STEP_NONE;
+    if (f->data_sent)                   /* 354 is out; what follows it is the body or, for nobody, the dot */
+        return f->data_ok && !s->awaited_n ? STEP_BODY : STEP_NONE;
+    if (may_fly_whole(s))
+        return STEP_BODY;
+    /* RFC 2920 §3.1: DATA may be the last command of a group. */
+    if (s->awaited_n)
+        return s->caps.pipelining && !uses_chunking(s) && !s->t->partial_reject ? STEP_DATA : STEP_NONE;
+    if (f->mail_refused || !f->rcpts_ok || f->rset_refused || (s->t->partial_reject && f->rcpts_refused))
+        return STEP_NONE;
+    return uses_chunking(s) ? STEP_BODY : STEP_DATA;
+}
+
+static enum smtp_step next_of_mail(const struct smtp_session *s)
+{
+    const struct mail_facts *f = &s->f;
+
+    if (s->awaited_n && !s->caps.pipelining)
+        return STEP_NONE;
+    if (bytes_queue_len(&s->out) > OUTPUT_LOW)
+        return STEP_NONE;               /* a long list of recipients goes in pieces */
+    if (!f->mail_sent) {
+        if (s->rset_due && !f->rset_sent)
+            return STEP_RSET;
+        return f->rset_refused ? STEP_NONE : STEP_MAIL;
+    }
+    if (f->rcpts_sent < s->t->n_rcpts)
+        return f->mail_refused && !s->awaited_n ? STEP_NONE : STEP_RCPT;
+    return next_after_envelope(s);
+}
+
+enum smtp_step session_next_step(const struct smtp_session *s)
+{
+    if (s->dead || s->must_die)
+        return STEP_NONE;
+    if (!s->ready_told)
+        return next_of_login(s);
+    if (s->t)
+        return next_of_mail(s);
+    return s->quit_asked && !s->awaited_n ? STEP_QUIT : STEP_NONE;
+}
