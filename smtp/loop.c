@@ -147,7 +147,8 @@ void loop_timer_clear(struct loop *l, struct loop_timer *t)
         heap_down(l, i, moved);
 }
 
-/* Room is made here and not at loop_new, as the number of timers is not known; without memory nothing sensible can go on. */
+/* Room is made here and not at loop_new, as the number of timers is not known; without memory nothing sensible can
+ * go on. */
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due)
 {
     if (t->slot && t->due == due)
