@@ -16,7 +16,8 @@
 static char no_memory[] =
     "{\"type\":\"/v1/errors/internal_error\",\"title\":\"An error in the gateway\",\"status\":500,"
     "\"code\":\"internal_error\",\"stage\":\"request\",\"delivery\":\"unknown\",\"retryable\":false,"
-    "\"detail\":\"There is no memory for the answer.\",\"hint\":\"Look at the log under this request_id, and report it.\","
+    "\"detail\":\"There is no memory for the answer.\","
+    "\"hint\":\"Look at the log under this request_id, and report it.\","
     "\"request_id\":\"\",\"name\":\"internal_error\",\"message\":\"There is no memory for the answer.\","
     "\"statusCode\":500}";
 
