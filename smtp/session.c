@@ -334,6 +334,10 @@ static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
         lose(s, OUTCOME_PROTOCOL_ERROR, "a reply came before its command was sent");
         return;
     }
+    if (r->code / 100 == 3 && a.step != STEP_DATA && a.step != STEP_AUTH && a.step != STEP_AUTH_RESPONSE) {
+        lose(s, OUTCOME_PROTOCOL_ERROR, "a 3xx reply to a command that has none");
+        return;
+    }
     s->awaited_at = (s->awaited_at + 1) % s->awaited_cap;
     s->awaited_n--;
     s->wait_since = s->now;
@@ -346,6 +350,7 @@ static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
 
 static void begin_tls(struct smtp_session *s, size_t left)
 {
+    s->events_n = 0;                    /* a START_TLS that nobody has pulled yet */
     if (left)
         session_die_local(s, OUTCOME_STARTTLS_INJECTION, STAGE_STARTTLS, "plaintext followed the reply to STARTTLS");
     else

@@ -314,6 +314,10 @@ static void data_reply(struct smtp_session *s, const struct smtp_awaited *a, con
         s->f.data_ok = true;
         return;
     }
+    if (is_ok(r)) {                     /* nodemailer writes the mail as commands after this */
+        session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_DATA, "a 2xx reply to DATA");
+        return;
+    }
     s->f.data_refused = true;
     if (s->f.mail_refused || !s->f.rcpts_ok)
         return;                         /* the consequence of a refusal that counts already */

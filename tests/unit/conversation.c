@@ -1,0 +1,230 @@
+#include "tests/unit/conversation.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The runner of C:/S: scripts. */
+
+#define BIG (100 * 1024)
+#define HELLO "Subject: x\r\n\r\nhello\r\n"
+#define DOTS "Subject: x\r\n\r\n.\r\n..a\r\nb\r\n"
+
+struct run {
+    const struct conversation *c;
+    struct smtp_session *s;
+    bool pipelined, bytewise, held;
+    uint64_t now;
+    struct bytes_queue written;         /* by the client, not yet compared */
+    struct bytes_buf said;              /* by the server, not yet fed */
+    struct smtp_transaction t;
+    struct smtp_outcome rcpts[3];
+    char *big;
+    unsigned line;
+    char where[200];
+};
+
+static void take_output(struct run *r)
+{
+    struct bytes_view v;
+
+    while (!r->held && (v = smtp_session_output(r->s)).n) {
+        bytes_queue_add(&r->written, v.p, v.n);
+        smtp_session_sent(r->s, v.n, r->now);
+    }
+}
+
+static void feed(struct run *r)
+{
+    size_t step = r->bytewise ? 1 : r->said.n;
+
+    for (size_t i = 0; i < r->said.n; i += step) {
+        /* Each piece in memory of its own size, so that a sanitizer sees a read past it. */
+        char *piece = malloc(step);
+        memcpy(piece, r->said.p + i, step);
+        smtp_session_feed(r->s, bytes_view(piece, step), r->now);
+        free(piece);
+        take_output(r);
+    }
+    r->said.n = 0;
+}
+
+static void submit(struct run *r, const char *words)
+{
+    static const char *const to[] = {"b@y", "c@y", "d@y"};
+    bool big = strstr(words, "big") != NULL;
+
+    if (big && !r->big) {
+        r->big = malloc(BIG);
+        for (size_t i = 0; i < BIG; i += 2)
+            memcpy(r->big + i, i % 64 ? "xx" : "\r\n", 2);
+        memcpy(r->big + BIG - 2, "\r\n", 2);
+    }
+    r->t = (struct smtp_transaction){
+        .from = "a@x",
+        .rcpts = to,
+        .n_rcpts = strstr(words, "three") ? 3 : strstr(words, "two") ? 2 : 1,
+        .content = big ? bytes_view(r->big, BIG) : bytes_view_str(strstr(words, "dots") ? DOTS : HELLO),
+        .envid = "id-1",
+        .needs_utf8 = strstr(words, "utf8") != NULL,
+        .needs_8bit = strstr(words, "8bit") != NULL,
+        .partial_reject = strstr(words, "reject") != NULL,
+        .rcpt_outcomes = r->rcpts,
+    };
+    ck_assert_msg(smtp_session_is_ready(r->s), "%s: not ready", r->where);
+    smtp_session_submit(r->s, &r->t, r->now);
+}
+
+static void expect_line(struct run *r, const char *want)
+{
+    struct bytes_view v = bytes_queue_view(&r->written);
+    const char *lf = v.n ? memchr(v.p, '\n', v.n) : NULL;
+    size_t n = lf ? (size_t)(lf - v.p) - 1 : 0;
+
+    ck_assert_msg(lf && n < v.n && v.p[n] == '\r', "%s: the client wrote no whole line, but \"%.*s\"", r->where,
+                  (int)v.n, v.p);
+    if (strcmp(want, "*") != 0)
+        ck_assert_msg(n == strlen(want) && memcmp(v.p, want, n) == 0, "%s: the client wrote \"%.*s\"", r->where, (int)n,
+                      v.p);
+    bytes_queue_consume(&r->written, n + 2);
+}
+
+static void check_outcome(const struct run *r, const struct smtp_outcome *o, const char *want)
+{
+    char got[100];
+
+    snprintf(got, sizeof(got), "%s %s %s", outcome_code_name(o->code), delivery_name(o->delivery),
+             stage_name(o->stage));
+    ck_assert_msg(strcmp(got, want) == 0, "%s: got \"%s\" (%d %s; %s)", r->where, got, o->reply_code, o->text,
+                  o->reason);
+}
+
+static void expect_event(struct run *r, const char *want)
+{
+    struct smtp_event ev;
+
+    if (strncmp(want, "rcpt ", 5) == 0) {
+        const struct smtp_outcome *o = &r->rcpts[want[5] - '0'];
+        ck_assert_msg(strcmp(outcome_code_name(o->code), want + 7) == 0, "%s: got %s", r->where,
+                      outcome_code_name(o->code));
+        return;
+    }
+    ck_assert_msg(smtp_session_next_event(r->s, &ev), "%s: no event", r->where);
+    switch (ev.type) {
+    case SMTP_EV_NONE:
+        ck_abort_msg("%s: the empty event", r->where);
+        break;
+    case SMTP_EV_READY:
+        ck_assert_msg(strcmp(want, "ready") == 0, "%s: got ready", r->where);
+        break;
+    case SMTP_EV_START_TLS:
+        ck_assert_msg(strcmp(want, "start_tls") == 0, "%s: got start_tls", r->where);
+        break;
+    case SMTP_EV_DONE:
+        ck_assert_msg(strncmp(want, "done ", 5) == 0, "%s: got done %s", r->where,
+                      outcome_code_name(r->t.outcome.code));
+        ck_assert_ptr_eq(ev.transaction, &r->t);
+        check_outcome(r, &r->t.outcome, want + 5);
+        break;
+    case SMTP_EV_DEAD:
+        if (strcmp(want, "quit") == 0) {
+            ck_assert_msg(ev.quit_ok, "%s: dead, not by QUIT", r->where);
+            break;
+        }
+        ck_assert_msg(strncmp(want, "dead ", 5) == 0 && !ev.quit_ok, "%s: got dead %s", r->where,
+                      outcome_code_name(ev.outcome.code));
+        check_outcome(r, &ev.outcome, want + 5);
+        break;
+    }
+}
+
+static void act(struct run *r, const char *what)
+{
+    if (strcmp(what, "tls") == 0)
+        smtp_session_tls_started(r->s, r->now);
+    else if (strcmp(what, "close") == 0)
+        smtp_session_closed(r->s, NULL, NULL, r->now);
+    else if (strcmp(what, "hold") == 0)
+        r->held = true;
+    else if (strcmp(what, "let") == 0)
+        r->held = false;
+    else if (strcmp(what, "quit") == 0)
+        smtp_session_quit(r->s, r->now);
+    else if (strncmp(what, "wait ", 5) == 0) {
+        r->now += strtoul(what + 5, NULL, 10);
+        smtp_session_tick(r->s, r->now);
+    } else if (strncmp(what, "give_up ", 8) == 0) {
+        bool gone = smtp_session_give_up(r->s, r->now + 600000, r->now);
+        ck_assert_msg(gone == (strcmp(what + 8, "TRUE") == 0), "%s", r->where);
+    } else {
+        ck_abort_msg("%s: unknown", r->where);
+    }
+}
+
+static void do_line(struct run *r, const char *line)
+{
+    const char *arg = line + 3;
+
+    if (line[0] == 'S') {
+        if (strcmp(arg, "$PIPE") == 0 && !r->pipelined)
+            return;
+        bytes_buf_add_str(&r->said, strcmp(arg, "$PIPE") == 0 ? "250-PIPELINING" : arg);
+        if (line[1] == ':')
+            bytes_buf_add_str(&r->said, "\r\n");
+        return;
+    }
+    feed(r);
+    if (line[0] == '>')
+        submit(r, line + 2);
+    else if (line[0] == 'x')
+        act(r, line + 2);
+    take_output(r);
+    if (line[0] == '!')
+        expect_event(r, line + 2);
+    else if (line[0] == 'C' && line[1] == '.') {
+        ck_assert_msg(bytes_queue_len(&r->written) >= strtoul(arg, NULL, 10), "%s: only %zu octets", r->where,
+                      bytes_queue_len(&r->written));
+        bytes_queue_consume(&r->written, strtoul(arg, NULL, 10));
+    } else if (line[0] == 'C')
+        expect_line(r, arg);
+}
+
+static void run_once(const struct conversation *c, bool pipelined, bool bytewise)
+{
+    struct run r = {.c = c, .pipelined = pipelined, .bytewise = bytewise, .now = 1000};
+    struct smtp_event ev;
+    const char *at = c->script;
+
+    bytes_queue_init(&r.written, 0);
+    bytes_buf_init(&r.said, 0);
+    r.s = smtp_session_new(&c->params);
+    smtp_session_start(r.s, r.now);
+    for (r.line = 1; *at; r.line++) {
+        const char *lf = strchr(at, '\n');
+        char *line = strndup(at, (size_t)(lf - at));
+        snprintf(r.where, sizeof(r.where), "%s (%s, %s), line %u: %s", c->name, pipelined ? "pipelined" : "lock-step",
+                 bytewise ? "byte by byte" : "whole", r.line, line);
+        do_line(&r, line);
+        free(line);
+        at = lf + 1;
+    }
+    feed(&r);
+    ck_assert_msg(!smtp_session_next_event(r.s, &ev), "%s: an event is left: %d", r.where, ev.type);
+    ck_assert_msg(!bytes_queue_len(&r.written), "%s: the client wrote more: \"%.60s\"", r.where,
+                  bytes_queue_view(&r.written).p);
+    smtp_session_free(r.s);
+    bytes_queue_deinit(&r.written);
+    bytes_buf_deinit(&r.said);
+    free(r.big);
+}
+
+void conversation_run(const struct conversation *c)
+{
+    for (int pipelined = 0; pipelined < 2; pipelined++)
+        if (c->modes & (pipelined ? PIPELINED : LOCK_STEP)) {
+            run_once(c, pipelined, false);
+            if (!(c->modes & WHOLE))
+                run_once(c, pipelined, true);
+        }
+}

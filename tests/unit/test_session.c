@@ -1,0 +1,312 @@
+#include "tests/unit/conversation.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+/* The session core, conversation by conversation. */
+
+#define TIMES .timeouts = {.banner = 1000, .command = 2000, .tls = 1000, .write_stall = 3000, .final_reply = 4000}
+#define BARE {.ehlo_name = "me", .tls_mode = SMTP_TLS_NONE, .one_flight_max = 65536, .one_flight_idle = 5000, TIMES}
+#define TLS {.ehlo_name = "me", .tls_mode = SMTP_TLS_STARTTLS, .one_flight_max = 65536, .one_flight_idle = 5000, TIMES}
+#define AUTH {.ehlo_name = "me", .tls_mode = SMTP_TLS_STARTTLS, .user = "ann", .password = "secret", TIMES}
+
+#define GREETED "S: 220 hi\nC: EHLO me\n"
+#define READY(lines) GREETED "S: 250-relay\nS: $PIPE\n" lines "S: 250 HELP\n! ready\n"
+#define SECURE(lines)                                                                                                  \
+    GREETED "S: 250-relay\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n! start_tls\nx tls\nC: EHLO me\n"                  \
+            "S: 250-relay\nS: $PIPE\n" lines "S: 250 HELP\n"
+#define BODY "C: Subject: x\nC: \nC: hello\n"
+#define SENT_LOCK_STEP                                                                                                 \
+    "C: MAIL FROM:<a@x>\nS: 250 ok\nC: RCPT TO:<b@y>\nS: 250 ok\nC: DATA\nS: 354 go\n" BODY                            \
+    "C: .\nS: 250 2.0.0 queued\n"                                                                                      \
+    "! done sent accepted body\n! ready\n"
+
+static const struct conversation opening[] = {
+    {"plain, no TLS wanted", BOTH, BARE, READY("")},
+    {"banner of several lines", BOTH, BARE, "S: 220-hi\nS: 220-\nS: 220 there\nC: EHLO me\nS: 250 relay\n! ready\n"},
+    {"banner 554", BOTH, TLS, "S: 554 5.7.1 go away\nC: QUIT\n! dead banner_rejected not_sent banner\n"},
+    {"banner 421", BOTH, TLS, "S: 421 too many connections\nC: QUIT\n! dead relay_busy not_sent banner\n"},
+    {"banner 354", BOTH, TLS, "S: 354 what\n! dead protocol_error not_sent banner\n"},
+    {"no banner", BOTH, TLS, "x wait 999\nx wait 1\n! dead timeout not_sent banner\n"},
+    {"closed before the banner", BOTH, TLS, "x close\n! dead connection_closed not_sent banner\n"},
+    {"half a banner does not prolong the wait", BOTH, TLS,
+     "x wait 900\nS| 220 h\nx wait 99\nS| i\nx wait 1\n! dead timeout not_sent banner\n"},
+    {"banner of HTTP", BOTH, TLS, "S: HTTP/1.1 400 Bad Request\n! dead protocol_error not_sent banner\n"},
+    {"EHLO refused", BOTH, TLS, GREETED "S: 502 5.5.1 what\nC: QUIT\n! dead ehlo_rejected not_sent ehlo\n"},
+    {"EHLO refused, HELO taken", BOTH, BARE, GREETED "S: 502 what\nC: HELO me\nS: 250 relay\n! ready\n"},
+    {"closed at EHLO", BOTH, TLS, GREETED "x close\n! dead connection_closed not_sent ehlo\n"},
+    {"421 at EHLO", BOTH, TLS, GREETED "S: 421 bye\n! dead service_closing not_sent ehlo\n"},
+    {"no STARTTLS offered", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250 AUTH PLAIN\nC: QUIT\n! dead starttls_not_offered not_sent ehlo\n"},
+    {"STARTTLS garbled by a firewall", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250 XXXXXXXA\nC: QUIT\n! dead starttls_not_offered not_sent ehlo\n"},
+    {"STARTTLS refused", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 no\nC: QUIT\n"
+             "! dead starttls_refused not_sent starttls\n"},
+    {"STARTTLS 250 is not 220", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250 STARTTLS\nC: STARTTLS\nS: 250 ok\n"
+             "! dead starttls_refused not_sent starttls\n"},
+    {"injection behind the 220", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nS: 250 injected\n"
+             "! dead starttls_injection not_sent starttls\n"},
+    {"closed in the handshake", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n! start_tls\nx close\n"
+             "! dead tls_closed not_sent tls\n"},
+    {"all is forgotten after TLS", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250-SIZE 1\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n! start_tls\nx tls\n"
+             "C: EHLO me\nS: 250-relay\nS: 250 HELP\n! ready\n> mail\n" SENT_LOCK_STEP},
+};
+
+static const struct conversation login[] = {
+    {"PLAIN", BOTH, AUTH, SECURE("S: 250-AUTH LOGIN PLAIN\n") "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 ok\n! ready\n"},
+    {"LOGIN", BOTH, AUTH,
+     SECURE("S: 250-AUTH=LOGIN\n") "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: YW5u\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\nS: "
+                                   "235 ok\n! ready\n"},
+    {"not offered", BOTH, AUTH, SECURE("") "C: QUIT\n! dead auth_not_offered not_sent auth\n"},
+    {"no common mechanism", BOTH, AUTH,
+     SECURE("S: 250-AUTH GSSAPI\n") "C: QUIT\n! dead auth_mechanism_unsupported not_sent auth\n"},
+    {"535", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 5.7.8 no\nC: QUIT\n! dead auth_failed not_sent auth\n"},
+    {"535, then closed", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 no\nx close\nC: QUIT\n! dead auth_failed not_sent auth\n"},
+    {"534", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 534 5.7.9x no\nC: QUIT\n! dead auth_too_weak not_sent auth\n"},
+    {"Gmail's application password", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 534-5.7.9 Application-specific\nS: 534 5.7.9 required\nC: QUIT\n"
+                                   "! dead auth_app_password_required not_sent auth\n"},
+    {"Microsoft's basic authentication", BOTH, AUTH,
+     SECURE("S: 250-AUTH LOGIN\n") "C: AUTH LOGIN\nS: 334 x\nC: *\nS: 334 x\nC: *\n"
+                                   "S: 535 5.7.139 disabled\nC: QUIT\n! dead auth_basic_disabled not_sent auth\n"},
+    {"454", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 454 4.7.0 later\nC: QUIT\n! dead auth_temporary not_sent auth\n"},
+    {"one challenge too many", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 334 more\n! dead protocol_error not_sent auth\n"},
+    {"closed at AUTH", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nx close\n! dead connection_closed not_sent auth\n"},
+    {"silence at AUTH", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nx wait 1999\nx wait 1\n! dead timeout not_sent auth\n"},
+    {"530 at MAIL", LOCK_STEP, BARE,
+     READY("") "> mail\nC: MAIL FROM:<a@x>\nS: 530 5.7.0 authenticate first\nx close\n"
+               "! done auth_required not_sent mail\n! ready\n! dead connection_closed not_sent mail\n"},
+};
+
+static const struct conversation lock_step[] = {
+    {"a mail", LOCK_STEP, BARE, READY("") "> mail\n" SENT_LOCK_STEP "! rcpt 0 sent\n"},
+    {"two mails on one session", LOCK_STEP, BARE, READY("") "> mail\n" SENT_LOCK_STEP "> mail\n" SENT_LOCK_STEP},
+    {"dots are stuffed", LOCK_STEP, BARE,
+     READY("") "> mail dots\nC: *\nS: 250 ok\nC: *\nS: 250 ok\nC: DATA\nS: 354 go\n"
+               "C: Subject: x\nC: \nC: ..\nC: ...a\nC: b\nC: .\nS: 250 ok\n! done sent accepted body\n! ready\n"},
+    {"extensions used when offered", LOCK_STEP, BARE,
+     READY("S: 250-SIZE 1000\nS: 250-8BITMIME\nS: 250-SMTPUTF8\nS: 250-DSN\n") "> mail utf8\nC: MAIL FROM:<a@x> "
+                                                                               "SIZE=21 BODY=8BITMIME SMTPUTF8 "
+                                                                               "ENVID=id-1\nx close\n! done "
+                                                                               "connection_closed not_sent mail\n"
+                                                                               "! dead connection_closed not_sent "
+                                                                               "mail\n"},
+    {"too large for the relay", BOTH, BARE,
+     READY("S: 250-SIZE 20\n") "> mail\n! done message_too_large not_sent mail\n! ready\n"},
+    {"SMTPUTF8 not offered", BOTH, BARE,
+     READY("S: 250-8BITMIME\n") "> mail utf8\n! done smtputf8_unsupported not_sent ehlo\n! ready\n"},
+    {"SMTPUTF8 without 8BITMIME", BOTH, BARE,
+     READY("S: 250-SMTPUTF8\n") "> mail utf8\n! done smtputf8_unsupported not_sent ehlo\n! ready\n"},
+    {"8BITMIME not offered", BOTH, BARE, READY("") "> mail 8bit\n! done 8bitmime_unsupported not_sent ehlo\n! ready\n"},
+    {"MAIL refused, and RSET before the next", LOCK_STEP, BARE,
+     READY("") "> mail\nC: MAIL FROM:<a@x>\nS: 550 5.7.1 no\n"
+               "! done sender_rejected rejected mail\n! rcpt 0 sender_rejected\n! ready\n> mail\nC: RSET\nS: 250 "
+               "ok\n" SENT_LOCK_STEP},
+    {"RSET refused", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 450 no\n! done sender_rejected rejected mail\n! ready\n> mail\nC: RSET\nS: 500 what\n"
+               "! done protocol_error not_sent mail\n! dead protocol_error not_sent body\n"},
+    {"one of two refused", LOCK_STEP, BARE,
+     READY("") "> mail two\nC: *\nS: 250 ok\nC: *\nS: 550 5.1.1 who\nC: RCPT TO:<c@y>\nS: 250 ok\nC: DATA\nS: 354 "
+               "go\n" BODY
+               "C: .\nS: 250 ok\n! done sent accepted body\n! rcpt 0 recipients_rejected\n! rcpt 1 sent\n! ready\n"},
+    {"one of two refused, partial reject", LOCK_STEP, BARE,
+     READY("") "> mail two reject\nC: *\nS: 250 ok\nC: *\nS: 550 5.1.1 who\nC: *\nS: 250 ok\n"
+               "! done recipients_rejected not_sent rcpt\n! ready\n> mail\nC: RSET\nS: 250 ok\n" SENT_LOCK_STEP},
+    {"a permanent refusal decides", LOCK_STEP, BARE,
+     READY("") "> mail two\nC: *\nS: 250 ok\nC: *\nS: 450 4.2.1 later\nC: *\nS: 550 5.7.1 relaying denied\n"
+               "! done relay_denied rejected rcpt\n! rcpt 0 recipients_rejected\n! rcpt 1 relay_denied\n! ready\n"},
+    {"mailbox full", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 250 ok\nC: *\nS: 452 4.2.2 full\n! done mailbox_full rejected rcpt\n! ready\n"},
+    {"DATA refused", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 250 ok\nC: *\nS: 250 ok\nC: DATA\nS: 451 4.3.0 no\n! done data_rejected rejected "
+               "data\n! ready\n"},
+    {"rate limited", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 450 4.7.28 slow down\n! done relay_rate_limited not_sent mail\n! ready\n"},
+    {"421 at RCPT", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 250 ok\nC: *\nS: 421 4.3.2 bye\n! done service_closing not_sent rcpt\n"
+               "! dead service_closing not_sent rcpt\n"},
+    {"an unsolicited reply when idle", BOTH, BARE, READY("") "S: 250 surprise\n! dead protocol_error not_sent mail\n"},
+    {"a 421 when idle", BOTH, BARE, READY("") "S: 421 idle too long\n! dead service_closing not_sent mail\n"},
+    {"two replies for one command", LOCK_STEP | WHOLE, BARE,
+     READY("") "> mail\nC: *\nS: 250 ok\nS: 250 ok\n! done protocol_error not_sent rcpt\n"
+               "! dead protocol_error not_sent rcpt\n"},
+    {"250 to DATA", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 250 ok\nC: *\nS: 250 ok\nC: DATA\nS: 250 ok\n! done protocol_error not_sent data\n"
+               "! dead protocol_error not_sent data\n"},
+    {"QUIT", BOTH, BARE, READY("") "x quit\nC: QUIT\nS: 221 bye\n! quit\n"},
+    {"QUIT, closed", BOTH, BARE, READY("") "x quit\nC: QUIT\nx close\n! quit\n"},
+    {"QUIT, silence", BOTH, BARE, READY("") "x quit\nC: QUIT\nx wait 2000\n! quit\n"},
+};
+
+#define PIPED(to) "> mail" to "\nC: MAIL FROM:<a@x>\n"
+
+static const struct conversation pipelined[] = {
+    {"the envelope in one flight", PIPELINED, BARE,
+     READY("") PIPED(" two") "C: RCPT TO:<b@y>\nC: RCPT TO:<c@y>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 550 no\n"
+                             "S: 354 go\n" BODY
+                             "C: .\nS: 250 ok\n! done sent accepted body\n! rcpt 1 recipients_rejected\n! ready\n"},
+    {"354 for nobody", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 550 5.1.1 no\nS: 354 go\nC: .\nS: 250 what\n"
+                         "! done recipients_rejected rejected rcpt\n! ready\n> mail\nC: RSET\nC: *\nC: *\nC: DATA\nx "
+                         "close\n! done connection_closed not_sent mail\n"
+                         "! dead connection_closed not_sent mail\n"},
+    {"503 for nobody", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 550 5.1.1 no\nS: 503 no recipients\n"
+                         "! done recipients_rejected rejected rcpt\n! ready\n"},
+    {"MAIL refused with its followers", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 550 5.7.1 no\nS: 503 first MAIL\nS: 503 first MAIL\n"
+                         "! done sender_rejected rejected mail\n! ready\n> mail\nC: RSET\nC: MAIL FROM:<a@x>\nC: *\nC: "
+                         "DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n" BODY
+                         "C: .\nS: 250 ok\n! done sent accepted body\n! ready\n"},
+    {"partial reject holds DATA back", PIPELINED, BARE,
+     READY("") PIPED(" two reject") "C: *\nC: *\nS: 250 ok\nS: 250 ok\nS: 550 5.1.1 no\n"
+                                    "! done recipients_rejected not_sent rcpt\n! ready\n"},
+    {"fewer replies than owed", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nx wait 2000\n! done timeout not_sent rcpt\n"
+                         "! dead timeout not_sent rcpt\n"},
+    {"one flight", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n")
+         PIPED("") "C: RCPT TO:<b@y>\nC: BDAT 21 LAST\n" BODY
+                   "S: 250 ok\nS: 250 ok\nS: 250 2.0.0 queued\n! done sent accepted body\n! ready\n"},
+    {"one flight, nobody accepted, and RSET in the next", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n")
+         PIPED("") "C: *\nC: *\n" BODY "S: 250 ok\nS: 550 5.1.1 no\nS: 554 no recipients\n! done recipients_rejected "
+                   "rejected rcpt\n! ready\n> mail\nC: RSET\nC: MAIL FROM:<a@x>\nC: *\nC: *\n" BODY
+                   "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\n! done sent accepted body\n! ready\n"},
+    {"one flight, 2xx to a body whose MAIL was refused", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY
+                                          "S: 503 nested MAIL\nS: 250 ok\nS: 250 ok\n! done protocol_error unknown "
+                                          "body\n! dead protocol_error not_sent body\n"},
+    {"one flight, 2xx to a body whose RSET was refused", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY
+                                          "S: 250 ok\nS: 450 no\nS: 554 no\n! done recipients_rejected rejected "
+                                          "rcpt\n! ready\n> mail\nC: RSET\nC: *\nC: *\nC: *\n" BODY
+                                          "S: 500 what\nS: 250 ok\nS: 250 ok\nS: 250 ok\n! done protocol_error unknown "
+                                          "body\n! dead protocol_error not_sent body\n"},
+    {"one flight, BDAT not known", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY
+                                          "S: 250 ok\nS: 250 ok\nS: 502 what\n! done message_rejected rejected body\n! "
+                                          "dead protocol_error not_sent body\n"},
+    {"one flight is not for an old session", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") "x wait 5001\n" PIPED("") "C: *\nS: 250 ok\nS: 250 ok\n"
+                                                          "C: BDAT 21 LAST\n" BODY
+                                                          "S: 250 ok\n! done sent accepted body\n! ready\n"},
+    {"one flight is not for partial reject", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED(" reject") "C: *\nS: 250 ok\nS: 250 ok\n"
+                                                 "C: BDAT 21 LAST\n" BODY
+                                                 "S: 250 ok\n! done sent accepted body\n! ready\n"},
+    {"one flight is not for big ones", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED(" big") "C: *\nS: 250 ok\nS: 250 ok\nC: BDAT 102400 LAST\nC. 102400\n"
+                                              "S: 250 ok\n! done sent accepted body\n! ready\n"},
+    {"BDAT in lock-step", LOCK_STEP, BARE,
+     READY("S: 250-CHUNKING\n") "> mail dots\nC: *\nS: 250 ok\nC: *\nS: 250 ok\nC: BDAT 25 LAST\n"
+                                "C: Subject: x\nC: \nC: .\nC: ..a\nC: b\nS: 250 ok\n! done sent accepted body\n! "
+                                "ready\n"},
+};
+
+#define TO_BODY "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n"
+
+static const struct conversation fates[] = {
+    {"closed after the body", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nx close\n! done outcome_unknown unknown body\n"
+                                      "! dead outcome_unknown unknown body\n"},
+    {"half a reply after the body", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nS| 250 ok\nx close\n! done outcome_unknown unknown body\n"
+                                      "! dead outcome_unknown unknown body\n"},
+    {"silence after the body", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nx wait 3999\nx wait 1\n! done outcome_unknown unknown body\n"
+                                      "! dead outcome_unknown unknown body\n"},
+    {"nonsense after the body", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nS: 25O ok\n! done protocol_error unknown body\n"
+                                      "! dead protocol_error unknown body\n"},
+    {"closed with the body in our hands", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\nx close\n"
+                         "! done connection_closed not_sent body\n! dead connection_closed not_sent body\n"},
+    {"the body does not go out", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\nx wait 3000\n"
+                         "! done timeout not_sent body\n! dead timeout not_sent body\n"},
+    {"552 in the middle of the body", PIPELINED, BARE,
+     READY("") PIPED(
+         " big") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\n"
+                 "S: 552 5.3.4 too big\n! done message_too_large rejected body\n! dead protocol_error not_sent body\n"},
+    {"250 in the middle of the body", PIPELINED, BARE,
+     READY("")
+         PIPED(" big") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\n"
+                       "S: 250 already\n! done protocol_error unknown body\n! dead protocol_error not_sent body\n"},
+    {"body refused for good", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nS: 554 5.6.0 spam\n! done message_rejected rejected body\n"
+                                      "! rcpt 0 message_rejected\n! ready\n"},
+    {"body refused for now", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nS: 451 later\n! done message_deferred rejected body\n! ready\n"},
+    {"421 to the body", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nS: 421 bye\n! done message_deferred rejected body\n"
+                                      "! dead protocol_error not_sent body\n"},
+    {"552 without an enhanced code", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nS: 552 no\n! done message_too_large rejected body\n! ready\n"},
+    {"one flight, closed at once", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY "x close\n"
+                                          "! done outcome_unknown unknown body\n! dead outcome_unknown unknown body\n"},
+    {"one flight, closed before it left", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") "x hold\n> mail\nx close\n"
+                                "! done connection_closed not_sent mail\n! dead connection_closed not_sent mail\n"},
+    {"one flight, MAIL refused, then closed", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n")
+         PIPED("") "C: *\nC: *\n" BODY "S: 550 no\nx close\n"
+                   "! done sender_rejected rejected mail\n! dead sender_rejected rejected mail\n"},
+    {"one flight, 421 in the place of MAIL's reply", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n")
+         PIPED("") "C: *\nC: *\n" BODY "S: 421 bye\nx close\n"
+                   "! done service_closing not_sent mail\n! dead service_closing not_sent mail\n"},
+    {"given up before the body", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nx give_up FALSE\n"
+                         "! done deadline_exceeded not_sent rcpt\n! dead deadline_exceeded not_sent rcpt\n"},
+    {"given up after the body, answered late", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nx give_up TRUE\nx wait 500000\nS: 250 ok\n"
+                                      "! done sent accepted body\n! ready\n"},
+    {"given up after the body, never answered", PIPELINED, BARE,
+     READY("") PIPED("") TO_BODY BODY "C: .\nx give_up TRUE\nx wait 599999\nx wait 1\n"
+                                      "! done outcome_unknown unknown body\n! dead outcome_unknown unknown body\n"},
+};
+
+#define TABLE(name) \
+    START_TEST(test_##name) \
+    { \
+        conversation_run(&name[_i]); \
+    } \
+    END_TEST
+TABLE(opening)
+TABLE(login)
+TABLE(lock_step)
+TABLE(pipelined)
+TABLE(fates)
+
+int main(void)
+{
+    Suite *suite = suite_create("session");
+    TCase *tc = tcase_create("conversations");
+    SRunner *sr = srunner_create(suite);
+    int failed;
+
+    tcase_add_loop_test(tc, test_opening, 0, (int)ARRAY_LEN(opening));
+    tcase_add_loop_test(tc, test_login, 0, (int)ARRAY_LEN(login));
+    tcase_add_loop_test(tc, test_lock_step, 0, (int)ARRAY_LEN(lock_step));
+    tcase_add_loop_test(tc, test_pipelined, 0, (int)ARRAY_LEN(pipelined));
+    tcase_add_loop_test(tc, test_fates, 0, (int)ARRAY_LEN(fates));
+    suite_add_tcase(suite, tc);
+    srunner_run_all(sr, CK_ENV);
+    failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
