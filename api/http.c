@@ -430,6 +430,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
         loop_timer_clear(s->http->loop, &k->timer);
         *socket_context = NULL;
         free(k);
+        s->pending = true;              /* at its limit libmicrohttpd listens again only at the start of its next run */
     }
 }
 

@@ -17,6 +17,7 @@
  * timer. */
 
 #define MAX_BODY 20000
+#define CONNECTIONS 16
 
 static struct loop *loop;
 static struct http *http;
@@ -124,7 +125,7 @@ static void on_watch(struct loop_timer *t)
 static void start(uint32_t request_ms)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct http_params p = {.max_connections = 16,
+    struct http_params p = {.max_connections = CONNECTIONS,
                             .max_body = MAX_BODY,
                             .header_ms = request_ms,
                             .idle_ms = request_ms,
@@ -309,6 +310,27 @@ START_TEST(large_body_of_a_refused_request_closes)
     run_until(NULL);
     ck_assert_ptr_nonnull(strstr(input, "Connection: close"));
     ck_assert_ptr_null(strstr(input, "/smuggled"));
+}
+END_TEST
+
+/* At its limit libmicrohttpd stops listening; the next one in the backlog is served once others have gone. */
+START_TEST(more_connections_than_allowed)
+{
+    struct sockaddr_storage to;
+    socklen_t len = sizeof(to);
+    int more[CONNECTIONS];
+
+    ck_assert_int_eq(getpeername(client, (struct sockaddr *)(void *)&to, &len), 0);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        more[i] = socket(AF_INET, SOCK_STREAM, 0);
+        ck_assert_int_eq(connect(more[i], (struct sockaddr *)(void *)&to, len), 0);
+    }
+    close(client);
+    for (int i = 0; i < CONNECTIONS - 1; i++)
+        close(more[i]);
+    client = more[CONNECTIONS - 1];
+    say(HEAD("GET /last HTTP/1.1") "\r\n");
+    run_until("/last");
 }
 END_TEST
 
@@ -577,6 +599,7 @@ int main(void)
     tcase_add_test(served, continue_is_not_said);
     tcase_add_test(served, small_body_of_a_refused_request_is_dropped);
     tcase_add_test(served, large_body_of_a_refused_request_closes);
+    tcase_add_test(served, more_connections_than_allowed);
     tcase_add_loop_test(served, target, 0, (int)ARRAY_LEN(targets));
     tcase_add_loop_test(served, framing, 0, (int)ARRAY_LEN(framings));
     tcase_add_loop_test(served, long_things, 0, 2);
