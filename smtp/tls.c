@@ -474,8 +474,7 @@ static enum tls_status status_of(struct tls *t, int ret)
         if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
             return die(t, TLS_CLOSED);
         return die(t, TLS_FAILED);
-    default:                            /* not an enum; SSL_ERROR_SYSCALL: bio_read saw the end,
-        or bio_write has no memory */
+    default: /* not an enum */          /* SSL_ERROR_SYSCALL: bio_read saw the end, or bio_write has no memory */
         return die(t, t->eof ? TLS_CLOSED : TLS_FAILED);
     }
 }
