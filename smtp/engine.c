@@ -27,6 +27,7 @@ struct engine {
     struct worker *workers;
     unsigned n_workers;
     struct pool **pools;
+    struct relay_config *configs;       /* n_pools; the caller's array is his again after engine_new */
     size_t n_pools;
     atomic_bool draining;
 };
@@ -113,7 +114,7 @@ static int worker_init(struct worker *w, struct engine *e)
     return 0;
 }
 
-static int make_pools(struct engine *e, const struct relay_config *relays, char err_out[200])
+static int make_pools(struct engine *e, char err_out[200])
 {
     for (size_t i = 0; i < e->n_pools; i++) {
         struct worker *w = worker_of(e, i);
@@ -121,7 +122,7 @@ static int make_pools(struct engine *e, const struct relay_config *relays, char 
             .loop = w->loop,
             .resolver = e->resolver,
             .buffers = w->buffers,
-            .config = &relays[i],
+            .config = &e->configs[i],
             .on_dirty = on_dirty,
             .ctx = w,
         };
@@ -140,12 +141,14 @@ static int start(struct engine *e, const struct engine_params *p, char err_out[2
     e->resolver = resolver_new();
     e->workers = calloc(e->n_workers, sizeof(*e->workers));
     e->pools = calloc(e->n_pools + 1, sizeof(struct pool *));
-    if (!e->resolver || !e->workers || !e->pools)
+    e->configs = calloc(e->n_pools + 1, sizeof(*e->configs));
+    if (!e->resolver || !e->workers || !e->pools || !e->configs)
         return -1;
+    memcpy(e->configs, p->relays, e->n_pools * sizeof(*e->configs));
     for (unsigned i = 0; i < e->n_workers; i++)
         if (worker_init(&e->workers[i], e) < 0)
             return -1;
-    if (make_pools(e, p->relays, err_out) < 0)
+    if (make_pools(e, err_out) < 0)
         return -1;
     for (unsigned i = 0; i < e->n_workers; i++)
         if (start_thread(&e->workers[i], i) < 0) {
@@ -215,6 +218,7 @@ void engine_free(struct engine *e)
     }
     free(e->workers);
     free(e->pools);
+    free(e->configs);
     free(e);
 }
 
