@@ -240,3 +240,11 @@ char *api_write_result(const struct send_result *r, int *status_out)
         problem_write(&(struct problem){.outcome = &r->outcome, .result = r, .request_id = r->id}, &text);
     return bytes_buf_take(&text, NULL);
 }
+
+const char *api_library_versions(void)
+{
+    static char versions[80];
+
+    snprintf(versions, sizeof(versions), "%s, %s", http_library_version(), json_library_version());
+    return versions;
+}

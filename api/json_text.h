@@ -1,0 +1,31 @@
+#ifndef API_JSON_TEXT_H
+#define API_JSON_TEXT_H
+/* The strict pass over raw JSON text before cJSON, which takes much that is not JSON (RFC 8259, RFC 7493). One pass, no
+ * recursion. */
+#include "smtp/bytes.h"
+
+#define JSON_TEXT_DEPTH_MAX 32          /* arrays and objects in one another */
+#define JSON_TEXT_DEFECTS_MAX 100
+
+/* What is JSON by its grammar, and yet not what anybody meant: reported with the place in the document. */
+enum json_defect_kind { JSON_DUPLICATE_KEY, JSON_NUL, JSON_LONE_SURROGATE, JSON_INVALID_UTF8 };
+
+struct json_defect {
+    enum json_defect_kind kind;
+    size_t offset;                      /* of the key, of the six octets "\uXXXX", or of the broken octet */
+    bool in_key;
+    char *pointer;                      /* JSON Pointer (RFC 6901) to the value; always valid UTF-8 */
+};
+
+struct json_text {
+    char error[160]; /* "line 1, column 31: expected a name in quotes"; empty when the text is JSON */
+    struct json_defect *defects;
+    size_t n_defects;
+    bool no_memory;
+};
+
+/* 0: the grammar is right (there may be defects). -1: error says why not, or there is no memory. */
+int json_text_check(struct bytes_view json, struct json_text *out) MUST_CHECK;
+void json_text_deinit(struct json_text *t);
+void json_text_add_pointer_step(struct bytes_buf *pointer, struct bytes_view name);     /* "/" and the name, escaped */
+#endif
