@@ -694,9 +694,10 @@ static void end_running(struct pool_conn *pc)
     struct smtp_outcome o;
     bool gone = conn_body_is_gone(pc->conn);
 
-    outcome_set_local(&o, gone ? OUTCOME_OUTCOME_UNKNOWN : OUTCOME_SHUTTING_DOWN, conn_stage(pc->conn),
-                      gone ? DELIVERY_UNKNOWN : DELIVERY_NOT_SENT,
-                      "mailhatch stopped");
+    if (gone)
+        outcome_set_local(&o, OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY, DELIVERY_UNKNOWN, "mailhatch stopped");
+    else
+        outcome_set_local(&o, OUTCOME_SHUTTING_DOWN, conn_stage(pc->conn), DELIVERY_NOT_SENT, "mailhatch stopped");
     loop_timer_clear(pc->pool->p.loop, &pc->d->state->deadline);
     delivery_finish(pc->d, &o);
     pc->d = NULL;

@@ -33,8 +33,6 @@ NOT_YET = {
     "requiretls_unsupported": "require_tls comes later",
     "dsn_unsupported": "dsn comes later",
     "8bitmime_unsupported": "raw mails come later",
-    "uri_too_long": "libmicrohttpd answers it by itself",
-    "headers_too_large": "libmicrohttpd answers it by itself",
     "internal_error": "needs a failing malloc",
 }
 

@@ -154,6 +154,11 @@ class TestFraming(Abuse):
             self.assertNotIn(b" 200 ", raw_exchange(self.g.api, data, shut=True, timeout=20))
         self.assertEqual(self.g.post(mail()).status, 200)
 
+    def test_long_target_and_headers(self):
+        """Longer than ours, shorter than libmicrohttpd's memory: a problem object."""
+        self.problem(self.g.get("/" + "a" * 9000), 414, "uri_too_long")
+        self.problem(self.g.get("/", {"X-Long": "a" * 20000}), 431, "headers_too_large")
+
     def test_very_long_request_line_and_headers(self):
         for data in (
             request(b"", path=b"/" + b"a" * 200000, method=b"GET"),
