@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,9 +317,11 @@ static void *guest_run(void *ctx)
 static void welcome(struct peer *p, int fd)
 {
     struct guest *g = calloc(1, sizeof(*g));
+    static const int on = 1;
 
     if (!g)
         abort();
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));          /* one reply a write: Nagle would cost 40 ms */
     g->peer = p;
     g->fd = fd;
     pthread_mutex_lock(&p->lock);
