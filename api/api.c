@@ -94,6 +94,8 @@ static void on_end(struct http_request *r, int status)
     if (r->reserved)
         service_release(a->service, r->reserved);
     service_count_http(a->service, label, status, us);
+    if (r->client_gone)
+        service_log_client_gone(a->service, r->id, label);
     service_log_http(a->service, r->id, http_method_name(r->method), label, status, us);
 }
 
@@ -107,7 +109,7 @@ static struct http_params server_params(struct api *a, int fd)
         .listen_fd = fd,
         .max_connections = config->max_connections,
         .max_body = config->max_body_bytes,
-        .header_ms = HEADER_MS,
+        .header_ms = config->request_timeout_ms < HEADER_MS ? config->request_timeout_ms : HEADER_MS,
         .idle_ms = IDLE_MS,
         .request_ms = config->request_timeout_ms,
         .write_ms = WRITE_MS,

@@ -217,6 +217,15 @@ static enum MHD_Result queue_answer(struct http_conn *k)
     return rc;
 }
 
+/* A suspended connection is not watched by libmicrohttpd. A client that only closed its side may still read: it is
+ * answered all the same. */
+static bool has_left(struct http_conn *k)
+{
+    char c;
+
+    return recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void http_answer(struct http_request *r, const struct http_answer *a)
 {
     struct http_conn *k = (struct http_conn *)(void *)r;
@@ -227,6 +236,7 @@ void http_answer(struct http_request *r, const struct http_answer *a)
     r->has_answer = true;
     if (k->phase != PHASE_WAITING)
         return;                         /* inside a callback: its caller goes on */
+    r->client_gone = has_left(k);
     list_remove(&k->server->waiting, k);
     list_add(&k->server->finished, k);
     k->server->pending = true;

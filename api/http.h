@@ -40,6 +40,7 @@ struct http_request {                   /* strings are valid until on_end; NULL 
     char *body;
     size_t body_n, body_cap;
     bool has_answer;
+    bool client_gone;                   /* it had closed its side when a suspended request was answered */
     struct http_answer answer;
 
     bool wants_body;                    /* set in on_headers: else a body is dropped */

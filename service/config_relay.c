@@ -217,6 +217,7 @@ static void cap_steps(struct config_relay *r)
 void config_relay_finish(struct config_relay *r, struct config_errors *errors)
 {
     struct config_url u = {.port = 0};
+    const char *url_from = r->sources[option_find(&option_relay, "url") - option_relay.rows].where;
     char where[80], why[200];
 
     snprintf(where, sizeof(where), "relay %s", r->name);
@@ -224,7 +225,7 @@ void config_relay_finish(struct config_relay *r, struct config_errors *errors)
         option_error(errors, where, "url is missing%s", strcmp(r->name, "default") ? ""
                      : " (MAILHATCH_RELAY_URL; all MAILHATCH_RELAY_ settings are about the relay \"default\")");
     } else if (config_url_parse(r->url, &u, why) != 0) {
-        option_error(errors, where, "url: %s", why);
+        option_error(errors, url_from ? url_from : where, "relay %s: %s", r->name, why);
     } else {
         take_url(r, &u);
         take_tls(r, &u, where, errors);

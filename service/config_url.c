@@ -186,7 +186,7 @@ static bool read_rest(const char *rest, struct config_url *u, char why_out[200])
     if (strcmp(rest, "?tls=none") != 0)
         return fail(
             why_out,
-            "behind host and port only ?tls=none may follow (write / ? # in user or password as %2F %3F %23)");
+            "behind host and port only ?tls=none may follow");
     if (u->tls_mode == SMTP_TLS_IMPLICIT)
         return fail(why_out, "smtps:// and ?tls=none contradict each other");
     u->tls_mode = SMTP_TLS_NONE;
@@ -202,7 +202,9 @@ int config_url_parse(const char *url, struct config_url *out, char why_out[200])
     why_out[0] = '\0';
     if (read_scheme(&p, out, why_out)) {
         n = strcspn(p, "/?#");
-        if (read_authority(bytes_view(p, n), out, why_out) && read_rest(p + n, out, why_out))
+        if (strchr(p + n, '@'))         /* what looks like a host so far may be half a password */
+            fail(why_out, "/ ? # in user or password must be written as %2F %3F %23");
+        else if (read_authority(bytes_view(p, n), out, why_out) && read_rest(p + n, out, why_out))
             return 0;
     }
     config_url_deinit(out);

@@ -231,8 +231,10 @@ static int run(int argc, char **argv)
         status = loop_run(h.loop) == 0 ? 0 : 1;
         log_event(LOG_INFO_LEVEL, "stop", "stopped", LOG_N("pid", getpid()));
     }
-    if (h.timed_out)
-        _exit(0);                       /* what still runs holds pieces of the house */
+    if (h.timed_out) {
+        api_free(h.api);                /* who still waits gets an answer, outcome_unknown */
+        _exit(0);                       /* and what still runs holds pieces of the house */
+    }
     take_down(&h);
     return status;
 }

@@ -438,6 +438,13 @@ void service_log_http(struct service *s, const char *request_id, const char *met
               LOG_S("route", route), LOG_N("status", status), LOG_N("ms", (double)us / 1000));
 }
 
+void service_log_client_gone(struct service *s, const char *request_id, const char *route)
+{
+    (void)s;
+    log_event(LOG_INFO_LEVEL, "client_gone", "the client had closed its connection before its answer; its mail went on",
+              LOG_S("request_id", request_id), LOG_S("route", route));
+}
+
 void service_write_metrics(struct service *s, struct bytes_buf *out)
 {
     struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight, .relays = s->stats,

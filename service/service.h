@@ -63,6 +63,8 @@ const struct config *service_config(const struct service *s);
 
 void service_count_http(struct service *s, const char *route, int status,
                         uint64_t us); /* route: a pattern, never a raw path */
+/* The client had closed its connection before its answer; the mail went on without it. */
+void service_log_client_gone(struct service *s, const char *request_id, const char *route);
 void service_log_http(struct service *s, const char *request_id, const char *method, const char *route, int status,
                       uint64_t us);
 void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */

@@ -515,6 +515,7 @@ static int make_session(struct conn *c)
         .password = config->password,
         .timeouts = config->timeouts,
         .one_flight_max = c->p.one_flight_max,
+        .no_chunking = c->p.no_chunking,
         .one_flight_idle = config->one_flight_idle_ms,
     };
 

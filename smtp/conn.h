@@ -24,6 +24,7 @@ struct conn_params {                    /* pointers are borrowed for the conn's 
     const struct relay_config *config;
     struct tls_context *tls;            /* NULL for SMTP_TLS_NONE */
     size_t one_flight_max;
+    bool no_chunking;
     uint32_t silent_ms;                 /* CONN_SILENT after so long without a banner; UINT32_MAX: never */
     void (*on_wake)(void *ctx);
     void *ctx;

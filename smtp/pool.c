@@ -515,6 +515,7 @@ static int open_one(struct pool *p)
         .config = config,
         .tls = p->tls,
         .one_flight_max = p->relay.one_flight_off ? 0 : config->one_flight_max,
+        .no_chunking = p->relay.one_flight_off,
         .silent_ms = silent_ms(config),
         .on_wake = on_wake,
         .ctx = pc,

@@ -203,10 +203,9 @@ void session_die_local(struct smtp_session *s, enum outcome_code code, enum stag
 
 /* The session is lost in the middle of something (EOF, time-out, a broken reply): what that means for the mail depends
  * on what left and on what was answered, never on how it was lost. */
-static void lose(struct smtp_session *s, enum outcome_code code, const char *reason)
+static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
 {
     struct smtp_outcome o;
-    enum stage stage = smtp_session_stage(s);
 
     if (s->dead)
         return;
@@ -224,6 +223,11 @@ static void lose(struct smtp_session *s, enum outcome_code code, const char *rea
             o.code = OUTCOME_OUTCOME_UNKNOWN;
     }
     session_die(s, &o);
+}
+
+static void lose(struct smtp_session *s, enum outcome_code code, const char *reason)
+{
+    lose_at(s, code, smtp_session_stage(s), reason);
 }
 
 /* ---- going on ---- */
@@ -388,8 +392,8 @@ void smtp_session_closed(struct smtp_session *s, const struct smtp_outcome *why,
         return;
     if (s->awaited_n && head(s)->step == STEP_QUIT)
         session_die(s, NULL);
-    else if (why)
-        lose(s, why->code, why->reason);
+    else if (why)                       /* in TLS 1.3 a refused client certificate shows after the handshake */
+        lose_at(s, why->code, s->t ? smtp_session_stage(s) : why->stage, why->reason);
     else
         lose(s, smtp_session_stage(s) == STAGE_TLS ? OUTCOME_TLS_CLOSED : OUTCOME_CONNECTION_CLOSED,
              errno_text ? errno_text : "the relay closed the connection");

@@ -22,7 +22,7 @@ struct smtp_session_params {            /* strings are borrowed for the session'
     struct smtp_timeouts timeouts;
     size_t one_flight_max;              /* bodies up to this go in one flight with their envelope; 0: never */
     uint32_t one_flight_idle;           /* ms since the last reply: only a session used this recently may do that */
-    bool no_chunking;                   /* do not use BDAT even where offered */
+    bool no_chunking;                   /* do not use BDAT even where offered (it was answered with 502 before) */
 };
 
 /* One mail for the session. Borrowed until its EV_DONE (or EV_LATE, see below); results are written into it. */

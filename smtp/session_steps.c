@@ -68,8 +68,10 @@ static void refuse_login(struct smtp_session *s, enum smtp_step step, const stru
 
 static void banner_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    if (is_ok(r))
+    if (r->code == 220)
         s->greeted = true;
+    else if (is_ok(r))
+        session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_BANNER, "a banner is 220");
     else
         refuse_login(s, a->step, r);
 }
@@ -383,11 +385,11 @@ void session_fill_body(struct smtp_session *s)
 static void body_refused(struct smtp_session *s, const struct smtp_reply *r)
 {
     s->f.body_refused = true;
-    if (s->f.one_flight && (r->code == 500 || r->code == 501 || r->code == 502)) {
+    if (!s->f.data_sent && (r->code == 500 || r->code == 501 || r->code == 502)) {
         /* It did not know BDAT, or does not swallow a refused one: it may be reading the mail's text as commands. */
         s->one_flight_off = true;
         s->must_die = true;
-        s->must_die_why = "the relay does not take BDAT in one flight";
+        s->must_die_why = "the relay offers CHUNKING and does not know BDAT";
     }
     if (!session_body_is_gone(s)) {     /* an early end: the rest of the body would be read as commands */
         s->must_die = true;

@@ -11,6 +11,7 @@ has answered; `Gone` ends the session. `default` does what an orderly server wou
 import base64
 import contextlib
 import socket
+import re
 import ssl
 import struct
 import threading
@@ -137,6 +138,8 @@ class Session(threading.Thread):
             data = data.encode()
         if data[:3].isdigit():
             self.code = int(data[:3])
+        if self.stage_name == "body" and re.search(rb"(?m)^2\d\d(?: [^\r\n]*)?\r\n\Z", data):
+            self.note_mail()  # before the client can know: a test looks as soon as it has its answer
         self.sock.sendall(data)
 
     def act(self, action):
@@ -250,7 +253,10 @@ class Session(threading.Thread):
 
     def end_of_body(self):
         self.stage("body")
-        if self.code // 100 == 2 and self.mail:
+        self.mail = None
+
+    def note_mail(self):
+        if self.mail:
             self.mails.append(self.mail)
             self.peer.note_mail(self.mail)
         self.mail = None

@@ -259,6 +259,7 @@ tls_privatekey = /etc/chained.key
 auth_advertise_hosts = ${{if def:tls_in_cipher {{*}}}}
 smtp_accept_max = 100
 smtp_accept_max_per_connection = 1000
+smtp_accept_queue_per_connection = 0
 rfc1413_hosts =
 host_lookup =
 acl_smtp_rcpt = acl_rcpt

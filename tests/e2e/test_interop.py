@@ -41,7 +41,7 @@ class Interop:
         self.assertEqual(answer.status, status, "%r\n%s" % (answer, self.server.output()[-3000:]))
         return answer.json
 
-    def arrived(self, answer):
+    def arrived(self, answer, utf8=False):
         """The delivered copies of one mail, found by its Message-ID; at least one."""
 
         def find():
@@ -51,7 +51,7 @@ class Interop:
             found = harness.wait_for(find, 20, "the mail arrives")
         except AssertionError as e:
             raise AssertionError("%s\n%s" % (e, self.server.output()[-3000:])) from None
-        return [parsed(m) for m in found]
+        return [parsed(m, utf8) for m in found]
 
     def test_plain(self):
         answer = self.post()
@@ -157,7 +157,7 @@ class TestPostfix(Interop, unittest.TestCase):
     server_class = servers.Postfix
 
     def test_utf8_address(self):
-        self.arrived(self.post(to="jürgen@example.test"))
+        self.arrived(self.post(to="jürgen@example.test"), utf8=True)
 
     def test_deferred(self):
         answer = self.post(503, to="later@example.test")

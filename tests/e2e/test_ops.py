@@ -107,9 +107,8 @@ class TestSandbox(Ops):
             self.assertEqual(one["auth"]["mechanism"], "PLAIN")
             self.assertRegex(one["tls"]["version"], r"^TLSv1\.[23]$")
             self.assertTrue(any(c.startswith("MAIL FROM:<ann@example.org>") for c in one["commands"]), one["commands"])
-            self.assertTrue(
-                any(c == "AUTH ***" or c.startswith("AUTH PLAIN ***") for c in one["commands"]), one["commands"]
-            )
+            opening = g.get("/sandbox/messages/" + first.json["id"]).json["commands"]
+            self.assertTrue(any(c == "AUTH ***" for c in opening), opening)
             self.assertIn("Message-ID", {h["name"] for h in one["headers"]})
             raw = g.get("/sandbox/messages/" + second.json["id"], {"Accept": "message/rfc822"})
             self.assertEqual(raw.headers["Content-Type"].split(";")[0], "message/rfc822")
