@@ -184,9 +184,7 @@ static bool read_rest(const char *rest, struct config_url *u, char why_out[200])
     if (*rest == '\0')
         return true;
     if (strcmp(rest, "?tls=none") != 0)
-        return fail(
-            why_out,
-            "behind host and port only ?tls=none may follow");
+        return fail(why_out, "behind host and port only ?tls=none may follow");
     if (u->tls_mode == SMTP_TLS_IMPLICIT)
         return fail(why_out, "smtps:// and ?tls=none contradict each other");
     u->tls_mode = SMTP_TLS_NONE;
