@@ -1,8 +1,10 @@
 # mailhatch. `make run` and `make test` are all the set-up there is; `make help` lists the rest.
 VERSION := 0.1.0
 B ?= build
-CC ?= gcc
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PYTHON ?= /usr/bin/python3
+# `make V=1` shows each command; else one short line a file.
+Q = $(if $(V),,@echo '  $(if $(filter %.o,$@),CC,LD)  $@';)
 
 PKGS := libmicrohttpd libssl libcrypto libcjson libidn2 yaml-0.1
 ARCH := $(shell uname -m)
@@ -91,11 +93,11 @@ clean:                                  ## remove build/
 	rm -rf build
 
 $(B)/mailhatch: $(OBJ)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 $(B)/gen/openapi.c: openapi.yaml
 	@mkdir -p $(@D)
@@ -104,7 +106,7 @@ $(B)/gen/openapi.c: openapi.yaml
 
 $(B)/obj/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Wno-overflow -Wno-conversion -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -Wno-overflow -Wno-conversion -c -o $@ $<
 
 $(B)/libmailhatch.a: $(LIBOBJ)
 	@rm -f $@
@@ -112,15 +114,15 @@ $(B)/libmailhatch.a: $(LIBOBJ)
 
 $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNITLIB) $(B)/libmailhatch.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(LIBS_CHECK)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(LIBS_CHECK)
 
 $(B)/tests/compose: $(B)/obj/tests/mime/compose.o $(B)/libmailhatch.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .PHONY: all help run test check check-lint check-unit check-mime check-e2e check-openapi check-asan check-tsan fuzz fuzz-run bench \

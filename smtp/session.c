@@ -74,6 +74,12 @@ void session_put(struct smtp_session *s, const char *p, size_t n)
     s->queued += n;
 }
 
+/* The rest of a body, or commands of a session that is lost. */
+static void drop_output(struct smtp_session *s)
+{
+    bytes_queue_consume(&s->out, bytes_queue_len(&s->out));
+}
+
 static bool await(struct smtp_session *s, enum smtp_step step, size_t rcpt)
 {
     if (s->awaited_n == s->awaited_cap) {
@@ -209,7 +215,7 @@ static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage s
 
     if (s->dead)
         return;
-    bytes_queue_consume(&s->out, bytes_queue_len(&s->out));
+    drop_output(s);
     if (s->t && is_decided(s, &o)) {
         session_die(s, &o);
         return;
@@ -244,7 +250,7 @@ static void finish_by_facts(struct smtp_session *s)
         session_push_event(s, SMTP_EV_READY);
         return;
     }
-    bytes_queue_consume(&s->out, bytes_queue_len(&s->out));
+    drop_output(s);
     session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, s->must_die_why);
 }
 
@@ -302,7 +308,7 @@ static void closing(struct smtp_session *s, const struct smtp_awaited *a, const 
 
     if (!s->t || !is_decided(s, &o))
         classify_reply(session_steps[a->step].stage, session_steps[a->step].name, r, &o);
-    bytes_queue_consume(&s->out, bytes_queue_len(&s->out));
+    drop_output(s);
     session_die(s, &o);
 }
 
@@ -415,6 +421,8 @@ void smtp_session_sent(struct smtp_session *s, size_t n, uint64_t now)
 {
     s->now = s->progress_at = now;
     s->sent += n;
+    if (n > bytes_queue_len(&s->out))   /* what was on its way when the session ended was dropped here already */
+        n = bytes_queue_len(&s->out);
     bytes_queue_consume(&s->out, n);
     if (bytes_queue_len(&s->out))
         return;

@@ -9,8 +9,8 @@ import harness
 
 
 def parsed(data, utf8=False):
-    """The message as Python's email package reads it; the test fails on any defect, header defects included. With `utf8`
-    the header may be UTF-8 (RFC 6532), which the package reads and yet reports as two defects."""
+    """The message as Python's email package reads it; the test fails on any defect, header defects included. With
+    `utf8` the header may be UTF-8 (RFC 6532), which the package reads and yet reports as two defects."""
     message = email.message_from_bytes(data, policy=email.policy.default)
     problems = list(message.defects)
     for part in message.walk():

@@ -3,8 +3,9 @@
 #include <openssl/ssl.h>
 #include <stdio.h>
 
-/* Preloaded into OpenSMTPD 6.8 (tests only): it keeps its private key in a process of its own behind an engine that
- * OpenSSL 3 no longer asks, so every handshake fails. Here each process reads the key itself, before it changes root. */
+/* Preloaded into OpenSMTPD 6.8 (tests only): it keeps its private key in a process of its own, behind an engine
+ * that OpenSSL 3 no longer asks, so every handshake fails. Here each process reads the key itself, before it changes
+ * its root. */
 
 static EVP_PKEY *key;
 

@@ -117,7 +117,7 @@ class TestFraming(Abuse):
 
     def test_content_length_that_is_no_number(self):
         for value in (b"-1", b"0x10", b"1e3", b"99999999999999999999999", b"", b"12, 12", b"+5"):
-            # libmicrohttpd's own page, in some cases with the status line twice: not a well-formed answer, but a refusal
+            # libmicrohttpd's own page, sometimes with the status line twice: not a well-formed answer, but a refusal
             data = raw_exchange(self.g.api, request(JSON + b"Content-Length: " + value + b"\r\n", BODY + SMUGGLED))
             self.assertRegex(data, rb"^HTTP/1.1 4(00|13) ", repr(value))
             self.assertNotIn(b"HTTP/1.1 200", data, repr(value))

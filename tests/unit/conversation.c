@@ -14,7 +14,8 @@
 struct run {
     const struct conversation *c;
     struct smtp_session *s;
-    bool pipelined, bytewise, held;
+    bool pipelined, bytewise, held, taking;
+    size_t taken;                       /* looked at by the driver, on its way to the kernel */
     uint64_t now;
     struct bytes_queue written;         /* by the client, not yet compared */
     struct bytes_buf said;              /* by the server, not yet fed */
@@ -29,7 +30,9 @@ static void take_output(struct run *r)
 {
     struct bytes_view v;
 
-    while (!r->held && (v = smtp_session_output(r->s)).n) {
+    if (r->taking && !r->taken)
+        r->taken = smtp_session_output(r->s).n;
+    while (!r->held && !r->taking && (v = smtp_session_output(r->s)).n) {
         bytes_queue_add(&r->written, v.p, v.n);
         smtp_session_sent(r->s, v.n, r->now);
     }
@@ -147,9 +150,14 @@ static void act(struct run *r, const char *what)
         smtp_session_closed(r->s, NULL, NULL, r->now);
     else if (strcmp(what, "hold") == 0)
         r->held = true;
-    else if (strcmp(what, "let") == 0)
-        r->held = false;
-    else if (strcmp(what, "quit") == 0)
+    else if (strcmp(what, "take") == 0)
+        r->taking = true;
+    else if (strcmp(what, "let") == 0) {
+        if (r->taken)
+            smtp_session_sent(r->s, r->taken, r->now);
+        r->taken = 0;
+        r->held = r->taking = false;
+    } else if (strcmp(what, "quit") == 0)
         smtp_session_quit(r->s, r->now);
     else if (strncmp(what, "wait ", 5) == 0) {
         r->now += strtoul(what + 5, NULL, 10);

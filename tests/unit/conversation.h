@@ -1,15 +1,20 @@
 #ifndef TESTS_CONVERSATION_H
 #define TESTS_CONVERSATION_H
 /* Runs a script against one smtp_session. A line of a script is one of:
- *   S: TEXT        the server says it (CRLF is added). Lines in a row arrive together, or byte by byte
- *   S| TEXT        the same, without CRLF
- *   C: TEXT        the client's next line must be this; "C: *" is any line; "C. N" the next N octets, whatever they are
- *   > mail [WORDS] a mail is submitted: two, three (recipients), utf8, 8bit, reject (partial), big (100 kB), dots
- *   ! ready | start_tls | done CODE DELIVERY STAGE | rcpt N CODE | dead CODE DELIVERY STAGE | quit    the next event
- * must be this x tls          the handshake is done x close        the server is gone x wait MS      time passes, and
- * the deadline is looked at x hold, x let  what the client writes stays in the kernel's way; it goes x quit, x give_up
- * TRUE|FALSE At the end nothing may be left: no output, no event. "$PIPE" in a script is replaced by "250-PIPELINING"
- * in a pipelined run and left out, with its line, in a lock-step one. */
+ *   S: TEXT     the server says it (CRLF is added). Lines in a row arrive together, or byte by byte
+ *   S| TEXT     the same, without CRLF
+ *   C: TEXT     the client's next line must be this; "C: *" is any line; "C. N" the next N octets, whatever they are
+ *   > mail W    a mail is submitted; words: two, three (recipients), utf8, 8bit, reject (partial), big (100 kB), dots
+ *   ! EVENT     must be next: ready | start_tls | done CODE DELIVERY STAGE | dead CODE DELIVERY STAGE | quit;
+ *               "! rcpt N CODE" looks at a recipient's outcome
+ *   x tls       the handshake is done
+ *   x close     the server is gone
+ *   x wait MS   time passes, and the deadline is looked at
+ *   x hold      what the client writes stays with it, until "x let"
+ *   x take      what the client writes is on its way, but not with the kernel, until "x let"
+ *   x quit, x give_up TRUE|FALSE
+ * At the end nothing may be left: no output, no event. "$PIPE" in a script is replaced by "250-PIPELINING" in a
+ * pipelined run and left out, with its line, in a lock-step one. */
 #include "smtp/session.h"
 
 enum conversation_modes {

@@ -241,6 +241,9 @@ static const struct conversation fates[] = {
      READY("") PIPED(
          " big") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\n"
                  "S: 552 5.3.4 too big\n! done message_too_large rejected body\n! dead protocol_error not_sent body\n"},
+    {"552 in the middle of the body, then what was on its way is gone", PIPELINED, BARE,
+     READY("") PIPED(" big") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx take\nS: 354 go\nS: 552 5.3.4 too big\n"
+                             "! done message_too_large rejected body\n! dead protocol_error not_sent body\nx let\n"},
     {"250 in the middle of the body", PIPELINED, BARE,
      READY("")
          PIPED(" big") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\n"
