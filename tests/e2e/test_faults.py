@@ -221,7 +221,7 @@ row(
 row(
     "tls_garbage",
     "502 tls_handshake_failed tls not_sent no",
-    {"on": {"tls": send_bytes(b"\x00\x01\x02\x03\x04\x05" * 20, wait_gone)}},
+    {"on": {"tls": read_some(50, send_bytes(b"\x00\x01\x02\x03\x04\x05" * 20, wait_gone))}},
 )
 row("tls_timeout", "504 timeout tls not_sent yes", {"on": {"tls": hang}}, env=CAP, within=6)
 row(
