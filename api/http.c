@@ -22,6 +22,7 @@
 #define MEMORY_PER_CONNECTION 32768
 #define DROP_MAX 65536                  /* so much of an unwanted body is read, so that the connection can be kept */
 #define FLUSH_ROUNDS 64
+#define PATIENCE_US 100000
 
 enum phase {
     PHASE_IDLE,                         /* between requests, and while a head is read */
@@ -218,12 +219,12 @@ static enum MHD_Result queue_answer(struct http_conn *k)
 }
 
 /* A suspended connection is not watched by libmicrohttpd. A client that only closed its side may still read: it is
- * answered all the same. */
+ * answered all the same. Nobody leaves in the first moments, so the quick answers are spared the system call. */
 static bool has_left(struct http_conn *k)
 {
     char c;
 
-    return recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return clock_us() - k->r.started_us > PATIENCE_US && recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 void http_answer(struct http_request *r, const struct http_answer *a)

@@ -12,6 +12,7 @@
 /* The event loop: one epoll set, one heap of timers, one mailbox. */
 
 #define BATCH 256
+#define TO_WAKE_MAX 16
 
 struct loop {
     int epfd, evfd;
@@ -23,10 +24,14 @@ struct loop {
     int batch_n, batch_at;
     int (*before_wait)(void *ctx);
     void *before_wait_ctx;
+    struct loop *to_wake[TO_WAKE_MAX];  /* got letters from this loop's batch and sleep */
+    size_t to_wake_n;
     pthread_mutex_t lock;               /* guards the mailbox below, and nothing else */
     struct loop_msg *first, **last;
     bool awake;                         /* a wake-up is on its way: no second write to the eventfd */
 };
+
+static _Thread_local struct loop *running;             /* the loop of this thread, while it runs */
 
 uint64_t clock_us(void)
 {
@@ -196,8 +201,21 @@ void loop_post(struct loop *l, struct loop_msg *m)
     sleeping = !l->awake;
     l->awake = true;
     pthread_mutex_unlock(&l->lock);
-    if (sleeping)
+    if (!sleeping)
+        return;
+    /* A loop's own batch wakes each other loop once, at its end: on a busy machine the receiver would run at once, take one
+     * letter and sleep again. */
+    if (running && running != l && running->to_wake_n < TO_WAKE_MAX)
+        running->to_wake[running->to_wake_n++] = l;
+    else
         wake(l);
+}
+
+static void wake_others(struct loop *l)
+{
+    for (size_t i = 0; i < l->to_wake_n; i++)
+        wake(l->to_wake[i]);
+    l->to_wake_n = 0;
 }
 
 void loop_stop(struct loop *l)
@@ -235,6 +253,7 @@ static int wait_ms(struct loop *l)
     int hook = l->before_wait ? l->before_wait(l->before_wait_ctx) : -1;
     uint64_t now = clock_us() / 1000, left;
 
+    wake_others(l);
     if (!l->heap_n)
         return hook;
     left = l->heap[0]->due > now ? l->heap[0]->due - now : 0;
@@ -266,15 +285,20 @@ static void run_batch(struct loop *l)
 
 int loop_run(struct loop *l)
 {
+    running = l;
     while (!atomic_load(&l->stopping)) {
         int n = epoll_wait(l->epfd, l->batch, BATCH, wait_ms(l));
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && errno != EINTR) {
+            running = NULL;
             return -1;
+        }
         l->now = clock_us() / 1000;
         l->batch_n = n > 0 ? n : 0;
         run_batch(l);
         run_timers(l);
     }
     run_mailbox(l);                     /* what was posted before the stop is not lost */
+    wake_others(l);
+    running = NULL;
     return 0;
 }

@@ -20,7 +20,7 @@ struct run {
     struct bytes_queue written;         /* by the client, not yet compared */
     struct bytes_buf said;              /* by the server, not yet fed */
     struct smtp_transaction t;
-    struct smtp_outcome rcpts[3];
+    struct smtp_outcome rcpts[3], dead;
     char *big;
     unsigned line;
     char where[200];
@@ -113,6 +113,18 @@ static void expect_event(struct run *r, const char *want)
                       outcome_code_name(o->code));
         return;
     }
+    if (strncmp(want, "text ", 5) == 0) {
+        ck_assert_msg(strcmp(r->dead.text, want + 5) == 0, "%s: got \"%s\"", r->where, r->dead.text);
+        return;
+    }
+    if (strncmp(want, "one_flight ", 11) == 0) {
+        ck_assert_msg(smtp_session_one_flight_is_off(r->s) == (strcmp(want + 11, "off") == 0), "%s", r->where);
+        return;
+    }
+    if (strcmp(want, "nothing") == 0) {
+        ck_assert_msg(!smtp_session_next_event(r->s, &ev), "%s: got event %d", r->where, ev.type);
+        return;
+    }
     ck_assert_msg(smtp_session_next_event(r->s, &ev), "%s: no event", r->where);
     switch (ev.type) {
     case SMTP_EV_NONE:
@@ -137,6 +149,7 @@ static void expect_event(struct run *r, const char *want)
         }
         ck_assert_msg(strncmp(want, "dead ", 5) == 0 && !ev.quit_ok, "%s: got dead %s", r->where,
                       outcome_code_name(ev.outcome.code));
+        r->dead = ev.outcome;
         check_outcome(r, &ev.outcome, want + 5);
         break;
     }

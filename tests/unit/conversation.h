@@ -7,6 +7,8 @@
  *   > mail W    a mail is submitted; words: two, three (recipients), utf8, 8bit, reject (partial), big (100 kB), dots
  *   ! EVENT     must be next: ready | start_tls | done CODE DELIVERY STAGE | dead CODE DELIVERY STAGE | quit;
  *               "! rcpt N CODE" looks at a recipient's outcome
+ *               "! text TEXT" at the text of the reply that the session died of, "! one_flight on | off" at that;
+ *               "! nothing": no event is there yet
  *   x tls       the handshake is done
  *   x close     the server is gone
  *   x wait MS   time passes, and the deadline is looked at

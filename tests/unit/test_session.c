@@ -27,10 +27,10 @@ static const struct conversation opening[] = {
     {"banner 554", BOTH, TLS, "S: 554 5.7.1 go away\nC: QUIT\n! dead banner_rejected not_sent banner\n"},
     {"banner 421", BOTH, TLS, "S: 421 too many connections\nC: QUIT\n! dead relay_busy not_sent banner\n"},
     {"banner 354", BOTH, TLS, "S: 354 what\n! dead protocol_error not_sent banner\n"},
-    {"no banner", BOTH, TLS, "x wait 999\nx wait 1\n! dead timeout not_sent banner\n"},
+    {"no banner", BOTH, TLS, "x wait 999\n! nothing\nx wait 1\n! dead timeout not_sent banner\n"},
     {"closed before the banner", BOTH, TLS, "x close\n! dead connection_closed not_sent banner\n"},
     {"half a banner does not prolong the wait", BOTH, TLS,
-     "x wait 900\nS| 220 h\nx wait 99\nS| i\nx wait 1\n! dead timeout not_sent banner\n"},
+     "x wait 900\nS| 220 h\nx wait 99\nS| i\n! nothing\nx wait 1\n! dead timeout not_sent banner\n"},
     {"banner of HTTP", BOTH, TLS, "S: HTTP/1.1 400 Bad Request\n! dead protocol_error not_sent banner\n"},
     {"EHLO refused", BOTH, TLS, GREETED "S: 502 5.5.1 what\nC: QUIT\n! dead ehlo_rejected not_sent ehlo\n"},
     {"EHLO refused, HELO taken", BOTH, BARE, GREETED "S: 502 what\nC: HELO me\nS: 250 relay\n! ready\n"},
@@ -84,7 +84,23 @@ static const struct conversation login[] = {
     {"closed at AUTH", BOTH, AUTH,
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nx close\n! dead connection_closed not_sent auth\n"},
     {"silence at AUTH", BOTH, AUTH,
-     SECURE("S: 250-AUTH PLAIN\n") "C: *\nx wait 1999\nx wait 1\n! dead timeout not_sent auth\n"},
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nx wait 1999\n! nothing\nx wait 1\n! dead timeout not_sent auth\n"},
+    {"421 at AUTH", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 421 4.7.0 AGFubgBzZWNyZXQ=\n! dead service_closing not_sent auth\n"
+                                   "! text (hidden: the reply repeats the credentials)\n"},
+    {"the line of AUTH comes back", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 501 what is AUTH PLAIN AGFubgBzZWNyZXQ=?\nC: QUIT\n"
+                                   "! dead auth_failed not_sent auth\n"
+                                   "! text (hidden: the reply repeats the credentials)\n"},
+    {"a piece of the line of AUTH comes back", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 bad AGFubgBzZWN...\nC: QUIT\n! dead auth_failed not_sent auth\n"
+                                   "! text (hidden: the reply repeats the credentials)\n"},
+    {"the password comes back", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 secret is wrong\nC: QUIT\n! dead auth_failed not_sent auth\n"
+                                   "! text (hidden: the reply repeats the credentials)\n"},
+    {"nothing comes back", BOTH, AUTH,
+     SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 5.7.8 Authentication credentials invalid\nC: QUIT\n"
+                                   "! dead auth_failed not_sent auth\n! text Authentication credentials invalid\n"},
     {"530 at MAIL", LOCK_STEP, BARE,
      READY("") "> mail\nC: MAIL FROM:<a@x>\nS: 530 5.7.0 authenticate first\nx close\n"
                "! done auth_required not_sent mail\n! ready\n! dead connection_closed not_sent mail\n"},
@@ -162,6 +178,9 @@ static const struct conversation pipelined[] = {
                          "! done recipients_rejected rejected rcpt\n! ready\n> mail\nC: RSET\nC: *\nC: *\nC: DATA\nx "
                          "close\n! done connection_closed not_sent mail\n"
                          "! dead connection_closed not_sent mail\n"},
+    {"354 for somebody, but not from us", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 503 nested MAIL\nS: 250 ok\nS: 354 go\n"
+                         "! done sender_rejected rejected mail\n! dead protocol_error not_sent data\n"},
     {"503 for nobody", PIPELINED, BARE,
      READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 550 5.1.1 no\nS: 503 no recipients\n"
                          "! done recipients_rejected rejected rcpt\n! ready\n"},
@@ -199,6 +218,18 @@ static const struct conversation pipelined[] = {
      READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY
                                           "S: 250 ok\nS: 250 ok\nS: 502 what\n! done message_rejected rejected body\n! "
                                           "dead protocol_error not_sent body\n"},
+    {"one flight, fewer replies than owed", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY "S: 250 ok\nx wait 2000\n"
+                                          "! done outcome_unknown unknown body\n"
+                                          "! dead outcome_unknown unknown body\n! one_flight off\n"},
+    {"one flight, more replies than owed", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 500 hello?\n"
+                                          "! done sent accepted body\n! ready\n"
+                                          "! dead protocol_error not_sent mail\n! one_flight off\n"},
+    {"one flight, a slow verdict is no reason against it", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY "S: 250 ok\nS: 250 ok\nx wait 4000\n"
+                                          "! done outcome_unknown unknown body\n"
+                                          "! dead outcome_unknown unknown body\n! one_flight on\n"},
     {"one flight is not for an old session", PIPELINED, BARE,
      READY("S: 250-CHUNKING\n") "x wait 5001\n" PIPED("") "C: *\nS: 250 ok\nS: 250 ok\n"
                                                           "C: BDAT 21 LAST\n" BODY
@@ -226,7 +257,7 @@ static const struct conversation fates[] = {
      READY("") PIPED("") TO_BODY BODY "C: .\nS| 250 ok\nx close\n! done outcome_unknown unknown body\n"
                                       "! dead outcome_unknown unknown body\n"},
     {"silence after the body", PIPELINED, BARE,
-     READY("") PIPED("") TO_BODY BODY "C: .\nx wait 3999\nx wait 1\n! done outcome_unknown unknown body\n"
+     READY("") PIPED("") TO_BODY BODY "C: .\nx wait 3999\n! nothing\nx wait 1\n! done outcome_unknown unknown body\n"
                                       "! dead outcome_unknown unknown body\n"},
     {"nonsense after the body", PIPELINED, BARE,
      READY("") PIPED("") TO_BODY BODY "C: .\nS: 25O ok\n! done protocol_error unknown body\n"
@@ -236,6 +267,9 @@ static const struct conversation fates[] = {
                          "! done connection_closed not_sent body\n! dead connection_closed not_sent body\n"},
     {"the body does not go out", PIPELINED, BARE,
      READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\nx wait 3000\n"
+                         "! done timeout not_sent body\n! dead timeout not_sent body\n"},
+    {"a body begun late has its whole time to go", PIPELINED, BARE,
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nx wait 1900\nS: 354 go\nx wait 2999\n! nothing\nx wait 1\n"
                          "! done timeout not_sent body\n! dead timeout not_sent body\n"},
     {"552 in the middle of the body", PIPELINED, BARE,
      READY("") PIPED(
@@ -255,7 +289,7 @@ static const struct conversation fates[] = {
      READY("") PIPED("") TO_BODY BODY "C: .\nS: 451 later\n! done message_deferred rejected body\n! ready\n"},
     {"421 to the body", PIPELINED, BARE,
      READY("") PIPED("") TO_BODY BODY "C: .\nS: 421 bye\n! done message_deferred rejected body\n"
-                                      "! dead protocol_error not_sent body\n"},
+                                      "! dead service_closing not_sent body\n"},
     {"552 without an enhanced code", PIPELINED, BARE,
      READY("") PIPED("") TO_BODY BODY "C: .\nS: 552 no\n! done message_too_large rejected body\n! ready\n"},
     {"one flight, closed at once", PIPELINED, BARE,
@@ -276,10 +310,10 @@ static const struct conversation fates[] = {
      READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nx give_up FALSE\n"
                          "! done deadline_exceeded not_sent rcpt\n! dead deadline_exceeded not_sent rcpt\n"},
     {"given up after the body, answered late", PIPELINED, BARE,
-     READY("") PIPED("") TO_BODY BODY "C: .\nx give_up TRUE\nx wait 500000\nS: 250 ok\n"
+     READY("") PIPED("") TO_BODY BODY "C: .\nx give_up TRUE\nx wait 500000\n! nothing\nS: 250 ok\n"
                                       "! done sent accepted body\n! ready\n"},
     {"given up after the body, never answered", PIPELINED, BARE,
-     READY("") PIPED("") TO_BODY BODY "C: .\nx give_up TRUE\nx wait 599999\nx wait 1\n"
+     READY("") PIPED("") TO_BODY BODY "C: .\nx give_up TRUE\nx wait 599999\n! nothing\nx wait 1\n"
                                       "! done outcome_unknown unknown body\n! dead outcome_unknown unknown body\n"},
 };
 
