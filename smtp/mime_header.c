@@ -17,7 +17,8 @@
 struct line {
     struct bytes_buf *out;
     size_t col;
-    bool begun; /* a word follows the name on this field's first line: from now on it may be folded */
+    bool begun;                         /* a word follows the field's name: from now on it may be folded */
+    bool encoded;                       /* this line has an encoded word */
 };
 
 static void line_begin(struct line *l, struct bytes_buf *out, const char *name)
@@ -38,12 +39,18 @@ static void line_fold(struct line *l)
 {
     bytes_buf_add(l->out, "\r\n", 2);
     l->col = 0;
+    l->encoded = false;
+}
+
+static size_t line_limit(const struct line *l)
+{
+    return l->encoded ? LINE_ENCODED : LINE_SOFT;
 }
 
 /* A word with the spaces before it; on a new line when it does not fit. */
 static void put_spaced(struct line *l, struct bytes_view v)
 {
-    if (l->begun && l->col + v.n > LINE_SOFT)
+    if (l->begun && l->col + v.n > line_limit(l))
         line_fold(l);
     bytes_buf_add(l->out, v.p, v.n);
     l->col += v.n;
@@ -52,7 +59,7 @@ static void put_spaced(struct line *l, struct bytes_view v)
 
 static void put_word(struct line *l, struct bytes_view v)
 {
-    if (l->begun && l->col + 1 + v.n > LINE_SOFT)
+    if (l->begun && l->col + 1 + v.n > line_limit(l))
         line_fold(l);
     bytes_buf_add_char(l->out, ' ');
     bytes_buf_add(l->out, v.p, v.n);
@@ -67,18 +74,18 @@ static void put_folded(struct line *l, struct bytes_view v)
 
     if (!v.n)
         return;
-    bytes_buf_add_char(l->out, ' ');
-    l->col++;
-    if (l->col + v.n <= LINE_SOFT) {
-        bytes_buf_add(l->out, v.p, v.n);
-        l->col += v.n;
-        l->begun = true;
+    if (l->col + 1 + v.n <= line_limit(l)) {
+        put_word(l, v);
         return;
     }
     for (size_t i = 1; i <= v.n; i++) {
+        struct bytes_view word = bytes_view(v.p + start, i - start);
         if (i < v.n && (v.p[i] != ' ' || v.p[i - 1] == ' '))
             continue;
-        put_spaced(l, bytes_view(v.p + start, i - start));
+        if (start == 0)
+            put_word(l, word);
+        else
+            put_spaced(l, word);
         start = i;
     }
 }
@@ -159,7 +166,7 @@ static void put_encoded(struct line *l, struct bytes_view v)
             put_q(l->out, bytes_view(v.p, n));
         bytes_buf_add(l->out, "?=", 2);
         l->col += l->out->n - before;
-        l->begun = true;
+        l->begun = l->encoded = true;
         v = bytes_view(v.p + n, v.n - n);
     }
 }
@@ -210,8 +217,12 @@ void mime_header_own(struct bytes_buf *out, const char *name, struct bytes_view 
 {
     struct line l;
 
+    while (value.n && value.p[value.n - 1] == ' ')
+        value.n--;
+    while (value.n && value.p[0] == ' ')
+        value = bytes_view(value.p + 1, value.n - 1);
     line_begin(&l, out, name);
-    if (is_printable_ascii(value))
+    if (is_printable_ascii(value) && longest_word(value) <= WORD_MAX)
         put_folded(&l, value);
     else
         put_encoded(&l, value);
