@@ -9,6 +9,7 @@
 
 #define NAME_MAX_OCTETS 76              /* "Name: " and a first word must fit a line */
 #define VALUE_MAX_OCTETS (16 * 1024)    /* very long References lists included */
+#define HEADERS_MAX 200
 #define WORD_MAX_OCTETS 900             /* RFC 5322 §2.1.1: a line may have 998, and a word cannot be folded */
 
 enum rule { REFUSED, ANY, ADDRESS, DATE, MESSAGE_ID, MESSAGE_IDS };
@@ -249,8 +250,12 @@ void json_reader_own_headers(struct json_reader *r, const cJSON *item)
         return;
     }
     cJSON_ArrayForEach(one, item) {
+        if (i++ == HEADERS_MAX) {
+            json_reader_problem(r, "/headers", "too_many", "more than %d headers", HEADERS_MAX);
+            return;
+        }
         if (cJSON_IsArray(item)) {
-            add_pair(r, one, i++);
+            add_pair(r, one, i - 1);
             continue;
         }
         bytes_buf_init(&pointer, 64 * 1024);

@@ -12,6 +12,8 @@
 /* The fields of a send request, one row each, and the object that holds them. */
 
 #define POINTER_MAX 200
+#define SUBJECT_MAX 65536               /* servers take header fields of 100 kB or so in all */
+#define NAME_MAX_OCTETS 1000
 
 const char *json_library_version(void)
 {
@@ -22,6 +24,17 @@ const char *json_library_version(void)
 }
 
 /* ---- problems ---- */
+
+/* What was cut to fit may have lost the end of its last character: drops the rest of it. */
+static void mend_utf8(char *s)
+{
+    size_t n = strlen(s), i = n;
+
+    while (i && n - i < 4 && ((unsigned char)s[i - 1] & 0xC0) == 0x80)
+        i--;
+    if (i && !bytes_is_utf8(bytes_view(s + i - 1, n - (i - 1))))
+        s[i - 1] = '\0';
+}
 
 void json_reader_problem(struct json_reader *r, const char *pointer, const char *code, const char *fmt, ...)
 {
@@ -41,6 +54,7 @@ void json_reader_problem(struct json_reader *r, const char *pointer, const char 
     va_start(ap, fmt);
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);
+    mend_utf8(detail);
     grown[out->n_problems] = (struct json_problem){.pointer = strdup(pointer), .code = code, .detail = strdup(detail)};
     if (!grown[out->n_problems].pointer || !grown[out->n_problems].detail)
         r->no_memory = true;
@@ -118,6 +132,12 @@ static void read_string(struct json_reader *r, const cJSON *item, const char *po
         r->no_memory = true;
 }
 
+static void check_length(struct json_reader *r, const char *s, const char *pointer, size_t most)
+{
+    if (s && strlen(s) > most)
+        json_reader_problem(r, pointer, "too_long", "%zu octets of UTF-8, %zu are allowed", strlen(s), most);
+}
+
 /* ---- addresses ---- */
 
 static bool parse_address(struct json_reader *r, const char *s, const char *pointer, bool bare,
@@ -128,7 +148,20 @@ static bool parse_address(struct json_reader *r, const char *s, const char *poin
 
     if (rc != 0)
         json_reader_problem(r, pointer, "invalid_address", "not an address: %s", why);
+    else
+        check_length(r, out->name, pointer, NAME_MAX_OCTETS);
     return rc == 0;
+}
+
+static void unknown_member(struct json_reader *r, const char *pointer, const char *name)
+{
+    struct bytes_buf at;
+
+    bytes_buf_init(&at, 1024);
+    bytes_buf_add_str(&at, pointer);
+    json_text_add_pointer_step(&at, bytes_view_str(name));
+    json_reader_problem(r, at.failed ? pointer : at.p, "unknown_field", "an address has \"email\" and \"name\"");
+    bytes_buf_deinit(&at);
 }
 
 static bool read_address_object(struct json_reader *r, const cJSON *item, const char *pointer, struct mail_address *out)
@@ -144,8 +177,7 @@ static bool read_address_object(struct json_reader *r, const cJSON *item, const 
         else if (strcmp(member->string, "name") == 0)
             name = member;
         else
-            json_reader_problem(r, pointer, "unknown_field", "an address has \"email\" and \"name\", not \"%.60s\"",
-                                member->string);
+            unknown_member(r, pointer, member->string);
     }
     snprintf(at, sizeof(at), "%s/email", pointer);
     if (!email || cJSON_IsNull(email))
@@ -155,6 +187,7 @@ static bool read_address_object(struct json_reader *r, const cJSON *item, const 
     snprintf(at, sizeof(at), "%s/name", pointer);
     if (name && !cJSON_IsNull(name))
         read_string(r, name, at, false, &out->name);
+    check_length(r, out->name, at, NAME_MAX_OCTETS);
     if (r->out->n_problems == before)
         return true;
     mail_address_deinit(out);
@@ -236,6 +269,7 @@ static void read_reply_to(struct json_reader *r, const cJSON *item)
 static void read_subject(struct json_reader *r, const cJSON *item)
 {
     read_string(r, item, "/subject", false, &r->out->mail->subject);
+    check_length(r, r->out->mail->subject, "/subject", SUBJECT_MAX);
 }
 
 static void read_text(struct json_reader *r, const cJSON *item)
@@ -400,6 +434,14 @@ static bool has(const cJSON *root, const char *name)
     return item && !cJSON_IsNull(item);
 }
 
+/* Something that is not plainly nothing: whether it is right has been said already. */
+static bool is_given(const cJSON *root, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, name);
+
+    return item && !cJSON_IsNull(item) && !(cJSON_IsArray(item) && !item->child);
+}
+
 static void check_whole(struct json_reader *r, const cJSON *root)
 {
     const struct mail *m = r->out->mail;
@@ -407,12 +449,13 @@ static void check_whole(struct json_reader *r, const cJSON *root)
 
     if (!has(root, "from"))
         json_reader_problem(r, "/from", "required", "a mail needs a sender");
-    if (n == 0 && r->out->n_problems == 0)
+    if (!is_given(root, "to") && !is_given(root, "cc") && !is_given(root, "bcc"))
         json_reader_problem(r, "/to", "required", "a mail needs a recipient in to, cc or bcc");
     if (n > r->params->max_recipients)
         json_reader_problem(r, "/to", "too_many", "%zu recipients in all, %zu are allowed", n,
                             r->params->max_recipients);
-    if (!has(root, "text") && !has(root, "html") && !has(root, "attachments") && !has(root, "calendar"))
+    if (!has(root, "text") && !has(root, "html") && !is_given(root, "attachments") &&
+        !is_given(root, "calendar"))
         json_reader_problem(r, "/text", "required", "a mail needs text or html");
 }
 
@@ -448,6 +491,7 @@ static void decide(struct json_reader *r)
     } else {
         return;
     }
+    mend_utf8(detail);
     out->detail = strdup(detail);
 }
 
@@ -459,22 +503,50 @@ static void read_object(struct json_reader *r, const cJSON *root)
         wrong_type(r, "", "an object", root);
         return;
     }
-    cJSON_ArrayForEach(item, root)
+    cJSON_ArrayForEach(item, root) {
+        if (r->out->n_problems == JSON_PROBLEMS_MAX)
+            return;                     /* or a body of unknown names would cost an edit distance for each */
         read_member(r, item);
+    }
     check_whole(r, root);
+}
+
+/* A copy in which U+FFFD stands for what cJSON refuses or would cut a string at, so that the other problems are found too. */
+static char *mended_text(struct bytes_view json, const struct json_text *t)
+{
+    char *copy = malloc(json.n + 1);
+
+    if (!copy)
+        return NULL;
+    memcpy(copy, json.p, json.n);
+    copy[json.n] = '\0';
+    for (size_t i = 0; i < t->n_defects; i++) {
+        const struct json_defect *d = &t->defects[i];
+        if (d->kind == JSON_NUL || d->kind == JSON_LONE_SURROGATE)
+            memcpy(copy + d->offset, "\\ufffd", 6);
+        else if (d->kind == JSON_INVALID_UTF8)
+            copy[d->offset] = '?';
+    }
+    return copy;
 }
 
 static void read_text_of(struct json_reader *r, struct bytes_view json, const struct json_text *t)
 {
+    char *copy = NULL;
     cJSON *root;
 
     add_defects(r, t);
-    root = cJSON_ParseWithLength(json.p, json.n);
+    if (t->n_defects && !(copy = mended_text(json, t))) {
+        r->no_memory = true;
+        return;
+    }
+    root = cJSON_ParseWithLength(copy ? copy : json.p, json.n);
     if (root)
         read_object(r, root);
     else if (!t->n_defects)
         r->no_memory = true;            /* the text is JSON: json_text has seen to it */
     cJSON_Delete(root);
+    free(copy);
     decide(r);
 }
 
