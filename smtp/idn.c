@@ -56,10 +56,11 @@ static const char *domain_fault(const char *s)
     return NULL;
 }
 
-/* libidn2 maps (UTS 46), normalises and encodes; what comes out is checked like any other ASCII domain. */
+/* libidn2 maps (UTS 46), normalises and encodes; what comes out is checked like any other ASCII domain. Not with
+ * IDN2_USE_STD3_ASCII_RULES: it drops what it should refuse, and "b_ü" becomes somebody else's "bü". */
 static const char *convert(const char *utf8, char **out)
 {
-    int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES;
+    int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
     char *ascii = NULL;
     int rc = idn2_to_ascii_8z(utf8, &ascii, flags);
 
