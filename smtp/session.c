@@ -11,6 +11,7 @@
  * each mail. */
 
 #define OUTPUT_MAX (256 * 1024)
+#define OUTPUT_VIEW_MAX (128 * 1024)    /* of that, in one call of _output */
 #define KEEP_OUTPUT (64 * 1024)         /* an idle session does not keep a larger buffer */
 
 /* ---- life ---- */
@@ -32,6 +33,8 @@ void smtp_session_free(struct smtp_session *s)
     if (!s)
         return;
     smtp_reply_parser_deinit(&s->parser);
+    if (s->p.user && s->out.p)
+        crypto_cleanse(s->out.p, s->out.cap);   /* lost before AUTH's line had left */
     bytes_queue_deinit(&s->out);
     free(s->awaited);
     free(s);
@@ -207,6 +210,23 @@ void session_die_local(struct smtp_session *s, enum outcome_code code, enum stag
     session_die(s, &o);
 }
 
+void session_must_die(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
+{
+    if (s->must_die)
+        return;
+    s->must_die = true;
+    outcome_set_local(&s->death, code, stage, DELIVERY_NOT_SENT, reason);
+}
+
+/* Fewer replies than the flight is owed, or more: a server that does not swallow the body of a refused BDAT. A late
+ * verdict is not that. */
+static bool is_out_of_step(const struct smtp_session *s, enum outcome_code code)
+{
+    if (!s->f.one_flight || !session_body_is_gone(s))
+        return false;
+    return code == OUTCOME_PROTOCOL_ERROR || (code == OUTCOME_TIMEOUT && s->awaited_n > 1);
+}
+
 /* The session is lost in the middle of something (EOF, time-out, a broken reply): what that means for the mail depends
  * on what left and on what was answered, never on how it was lost. */
 static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
@@ -215,6 +235,8 @@ static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage s
 
     if (s->dead)
         return;
+    if (is_out_of_step(s, code))
+        s->one_flight_off = true;
     drop_output(s);
     if (s->t && is_decided(s, &o)) {
         session_die(s, &o);
@@ -244,14 +266,14 @@ static void finish_by_facts(struct smtp_session *s)
 
     if (!is_decided(s, &o))
         outcome_set_local(&o, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, DELIVERY_NOT_SENT,
-                          s->must_die_why ? s->must_die_why : "the envelope came to no end");
+                          s->must_die ? s->death.reason : "the envelope came to no end");
     finish(s, &o);
     if (!s->must_die) {
         session_push_event(s, SMTP_EV_READY);
         return;
     }
     drop_output(s);
-    session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, s->must_die_why);
+    session_die(s, &s->death);
 }
 
 /* Work in hand implies a reply awaited: what may go, goes; and when nothing is awaited any more, something has come to
@@ -308,6 +330,7 @@ static void closing(struct smtp_session *s, const struct smtp_awaited *a, const 
 
     if (!s->t || !is_decided(s, &o))
         classify_reply(session_steps[a->step].stage, session_steps[a->step].name, r, &o);
+    session_hide_echo(s, &o);
     drop_output(s);
     session_die(s, &o);
 }
@@ -352,10 +375,10 @@ static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
     s->awaited_n--;
     s->wait_since = s->now;
     session_steps[a.step].reply(s, &a, r);
-    if (r->code == 421 && !s->dead)
-        s->must_die = true;
-    if (s->must_die && !s->must_die_why)
-        s->must_die_why = "the relay is closing the session";
+    if (r->code == 421 && a.step == STEP_BODY && !s->must_die) {
+        session_must_die(s, OUTCOME_SERVICE_CLOSING, STAGE_BODY, NULL);
+        classify_copy_reply("body", r, &s->death);
+    }
 }
 
 static void begin_tls(struct smtp_session *s, size_t left)
@@ -409,12 +432,17 @@ void smtp_session_closed(struct smtp_session *s, const struct smtp_outcome *why,
 
 struct bytes_view smtp_session_output(struct smtp_session *s)
 {
+    struct bytes_view out;
+
     if (!s->dead) {
         session_fill_body(s);
         if (s->out.failed)
             lose(s, OUTCOME_INTERNAL_ERROR, "no memory for the output");
     }
-    return bytes_queue_view(&s->out);
+    out = bytes_queue_view(&s->out);
+    if (out.n > OUTPUT_VIEW_MAX)
+        out.n = OUTPUT_VIEW_MAX;
+    return out;
 }
 
 void smtp_session_sent(struct smtp_session *s, size_t n, uint64_t now)

@@ -67,7 +67,7 @@ struct smtp_session {
     struct mail_facts f;
     struct smtp_outcome verdict;        /* what the reply to MAIL, DATA or the body says of the whole mail */
     bool must_die;                      /* in step with the server no more: not to be used after this transaction */
-    const char *must_die_why;
+    struct smtp_outcome death;          /* must_die: how the session ends, unless it is lost before */
 
     uint64_t now;
     uint64_t wait_since;                /* when the first awaited reply became the first */
@@ -92,6 +92,9 @@ void session_fill_body(struct smtp_session *s); /* more of the body into the out
  * may still go. */
 void session_die(struct smtp_session *s, const struct smtp_outcome *why);
 void session_die_local(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
+/* The same, but the running transaction goes on to its own end first. The first reason counts. */
+void session_must_die(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
+void session_hide_echo(const struct smtp_session *s, struct smtp_outcome *o);  /* no credentials in o->text */
 void session_push_event(struct smtp_session *s, enum smtp_event_type type);
 void session_put(struct smtp_session *s, const char *p, size_t n);
 bool session_body_is_gone(const struct smtp_session *s);

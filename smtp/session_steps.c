@@ -12,6 +12,8 @@
 #define OUTPUT_LOW (64 * 1024)
 #define AUTH_LINE_MAX 512               /* RFC 4954 §4: with more, the initial response waits for the 334 */
 
+#define ECHO_MIN 8                      /* so many octets of a secret in a reply are no chance */
+
 #define TIMEOUT(field) offsetof(struct smtp_timeouts, field)
 
 static bool is_ok(const struct smtp_reply *r)
@@ -24,18 +26,26 @@ static void put_str(struct smtp_session *s, const char *text)
     session_put(s, text, strlen(text));
 }
 
-static bool contains(const char *text, const struct bytes_buf *secret)
+/* All of the secret, or ECHO_MIN octets of it: an echo may be cut, by the server or by us. */
+static bool shows(const char *text, const struct bytes_buf *secret)
 {
-    return secret->n > 0 && strstr(text, secret->p) != NULL;
+    size_t text_n = strlen(text), n = secret->n < ECHO_MIN ? secret->n : ECHO_MIN;
+
+    for (size_t i = 0; n && i + n <= text_n; i++)
+        if (memmem(secret->p, secret->n, text + i, n))
+            return true;
+    return false;
 }
 
 /* Some servers answer AUTH with what they were given. Nobody shall read a password in an error or a log. */
-static void hide_echo(const struct smtp_session *s, struct smtp_outcome *o)
+void session_hide_echo(const struct smtp_session *s, struct smtp_outcome *o)
 {
     struct sasl_credentials c = {s->p.user, s->p.password};
     struct bytes_buf secrets[3];
     bool echoes;
 
+    if (!s->mechanism || o->stage != STAGE_AUTH)
+        return;
     for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
         bytes_buf_init(&secrets[i], SMTP_REPLY_LINE_MAX_AUTH);
         bytes_buf_reserve(&secrets[i], 1024);
@@ -43,7 +53,7 @@ static void hide_echo(const struct smtp_session *s, struct smtp_outcome *o)
     bytes_buf_add_str(&secrets[0], s->p.password);
     crypto_base64(bytes_view_str(s->p.password), &secrets[1]);
     sasl_respond(s->mechanism, &c, 0, &secrets[2]);
-    echoes = contains(o->text, &secrets[0]) || contains(o->text, &secrets[1]) || contains(o->text, &secrets[2]);
+    echoes = shows(o->text, &secrets[0]) || shows(o->text, &secrets[1]) || shows(o->text, &secrets[2]);
     for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
         if (secrets[i].p)
             crypto_cleanse(secrets[i].p, secrets[i].n);
@@ -58,8 +68,7 @@ static void refuse_login(struct smtp_session *s, enum smtp_step step, const stru
     struct smtp_outcome o;
 
     classify_reply(session_steps[step].stage, session_steps[step].name, r, &o);
-    if (s->mechanism && s->p.password)
-        hide_echo(s, &o);
+    session_hide_echo(s, &o);
     put_str(s, "QUIT\r\n");             /* nobody waits for its reply */
     session_die(s, &o);
 }
@@ -169,7 +178,7 @@ static void put_response(struct smtp_session *s, const char *before)
     struct bytes_buf line;
 
     bytes_buf_init(&line, SMTP_REPLY_LINE_MAX_AUTH);
-    bytes_buf_reserve(&line, 2048);
+    bytes_buf_reserve(&line, SMTP_REPLY_LINE_MAX_AUTH);     /* growing would leave a copy behind */
     bytes_buf_add_str(&line, before);
     sasl_respond(s->mechanism, &c, s->auth_step++, &line);
     bytes_buf_add_str(&line, "\r\n");
@@ -184,11 +193,11 @@ static void put_response(struct smtp_session *s, const char *before)
 
 static void auth_send(struct smtp_session *s)
 {
-    size_t secret = strlen(s->p.user) + strlen(s->p.password) + 2;
+    size_t secret = strlen(s->p.user) + strlen(s->p.password) + 2;      /* PLAIN's: the one with an initial response */
     char line[40];
+    int n = snprintf(line, sizeof(line), "AUTH %s ", s->mechanism->name);
 
-    if (s->mechanism->initial && secret * 4 / 3 + 4 + sizeof(line) <= AUTH_LINE_MAX) {
-        snprintf(line, sizeof(line), "AUTH %s ", s->mechanism->name);
+    if (s->mechanism->initial && (size_t)n + (secret + 2) / 3 * 4 + 2 <= AUTH_LINE_MAX) {
         put_response(s, line);
         return;
     }
@@ -231,8 +240,7 @@ static void rset_reply(struct smtp_session *s, const struct smtp_awaited *a, con
         return;
     }
     s->f.rset_refused = true;
-    s->must_die = true;
-    s->must_die_why = "the relay refused RSET";
+    session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, "the relay refused RSET");
 }
 
 /* RFC 3461 §4.4: ENVID is xtext; ids are UUIDs, so anything that would need quoting is left out. */
@@ -314,6 +322,8 @@ static void data_reply(struct smtp_session *s, const struct smtp_awaited *a, con
     (void)a;
     if (r->code == 354) {
         s->f.data_ok = true;
+        if (s->f.mail_refused && s->f.rcpts_ok)         /* whatever went now would go in the name of another mail */
+            session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_DATA, "the relay takes a mail whose sender it refused");
         return;
     }
     if (is_ok(r)) {                     /* nodemailer writes the mail as commands after this */
@@ -333,7 +343,8 @@ static void body_send(struct smtp_session *s)
     char line[40];
 
     s->f.body_begun = true;
-    s->f.one_flight = s->awaited_n > 0;
+    s->progress_at = s->now;
+    s->f.one_flight = !s->f.data_sent && s->awaited_n > 1;     /* the body itself is awaited already */
     if (!s->f.data_sent) {
         snprintf(line, sizeof(line), "BDAT %zu LAST\r\n", s->t->content.n);
         put_str(s, line);
@@ -388,13 +399,10 @@ static void body_refused(struct smtp_session *s, const struct smtp_reply *r)
     if (!s->f.data_sent && (r->code == 500 || r->code == 501 || r->code == 502)) {
         /* It did not know BDAT, or does not swallow a refused one: it may be reading the mail's text as commands. */
         s->one_flight_off = true;
-        s->must_die = true;
-        s->must_die_why = "the relay offers CHUNKING and does not know BDAT";
+        session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay offers CHUNKING and does not know BDAT");
     }
-    if (!session_body_is_gone(s)) {     /* an early end: the rest of the body would be read as commands */
-        s->must_die = true;
-        s->must_die_why = "the relay answered before the mail was complete";
-    }
+    if (!session_body_is_gone(s) && r->code != 421)     /* the rest of the body would be read as commands */
+        session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay answered before the mail was complete");
     if (!s->f.mail_refused && s->f.rcpts_ok && !s->f.no_recipients_dot)
         classify_reply(STAGE_BODY, "body", r, &s->verdict);
 }
@@ -409,8 +417,7 @@ static void body_reply(struct smtp_session *s, const struct smtp_awaited *a, con
     if (s->f.no_recipients_dot)         /* RFC 2920 §3.1: some servers say 250 to the lone dot; nobody was to get it */
         return;
     if (!s->f.rcpts_ok && !s->f.mail_refused) {
-        s->must_die = true;
-        s->must_die_why = "the relay accepted a body for nobody";
+        session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay accepted a body for nobody");
         return;
     }
     s->f.body_accepted = true;
@@ -423,8 +430,7 @@ static void body_reply(struct smtp_session *s, const struct smtp_awaited *a, con
     s->verdict.delivery = DELIVERY_UNKNOWN;
     snprintf(s->verdict.reason, sizeof(s->verdict.reason),
              "the relay accepted a body whose envelope or end it had not accepted");
-    s->must_die = true;
-    s->must_die_why = "the relay accepted a body out of step";
+    session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay accepted a body out of step");
 }
 
 static void quit_send(struct smtp_session *s)

@@ -2,6 +2,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The session core, conversation by conversation. */
 
@@ -132,7 +133,7 @@ static const struct conversation lock_step[] = {
                "ok\n" SENT_LOCK_STEP},
     {"RSET refused", LOCK_STEP, BARE,
      READY("") "> mail\nC: *\nS: 450 no\n! done sender_rejected rejected mail\n! ready\n> mail\nC: RSET\nS: 500 what\n"
-               "! done protocol_error not_sent mail\n! dead protocol_error not_sent body\n"},
+               "! done protocol_error not_sent mail\n! dead protocol_error not_sent mail\n"},
     {"one of two refused", LOCK_STEP, BARE,
      READY("") "> mail two\nC: *\nS: 250 ok\nC: *\nS: 550 5.1.1 who\nC: RCPT TO:<c@y>\nS: 250 ok\nC: DATA\nS: 354 "
                "go\n" BODY
@@ -213,7 +214,7 @@ static const struct conversation pipelined[] = {
                                           "S: 250 ok\nS: 450 no\nS: 554 no\n! done recipients_rejected rejected "
                                           "rcpt\n! ready\n> mail\nC: RSET\nC: *\nC: *\nC: *\n" BODY
                                           "S: 500 what\nS: 250 ok\nS: 250 ok\nS: 250 ok\n! done protocol_error unknown "
-                                          "body\n! dead protocol_error not_sent body\n"},
+                                          "body\n! dead protocol_error not_sent mail\n"},
     {"one flight, BDAT not known", PIPELINED, BARE,
      READY("S: 250-CHUNKING\n") PIPED("") "C: *\nC: *\n" BODY
                                           "S: 250 ok\nS: 250 ok\nS: 502 what\n! done message_rejected rejected body\n! "
@@ -261,7 +262,7 @@ static const struct conversation fates[] = {
                                       "! dead outcome_unknown unknown body\n"},
     {"nonsense after the body", PIPELINED, BARE,
      READY("") PIPED("") TO_BODY BODY "C: .\nS: 25O ok\n! done protocol_error unknown body\n"
-                                      "! dead protocol_error unknown body\n"},
+                                      "! dead protocol_error unknown body\n! one_flight on\n"},
     {"closed with the body in our hands", PIPELINED, BARE,
      READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\nx close\n"
                          "! done connection_closed not_sent body\n! dead connection_closed not_sent body\n"},
@@ -269,7 +270,8 @@ static const struct conversation fates[] = {
      READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nS: 354 go\nx wait 3000\n"
                          "! done timeout not_sent body\n! dead timeout not_sent body\n"},
     {"a body begun late has its whole time to go", PIPELINED, BARE,
-     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nx wait 1900\nS: 354 go\nx wait 2999\n! nothing\nx wait 1\n"
+     READY("") PIPED("") "C: *\nC: DATA\nS: 250 ok\nS: 250 ok\nx hold\nx wait 1900\nS: 354 go\n"
+                         "x wait 2999\n! nothing\nx wait 1\n"
                          "! done timeout not_sent body\n! dead timeout not_sent body\n"},
     {"552 in the middle of the body", PIPELINED, BARE,
      READY("") PIPED(
@@ -317,6 +319,146 @@ static const struct conversation fates[] = {
                                       "! done outcome_unknown unknown body\n! dead outcome_unknown unknown body\n"},
 };
 
+/* RFC 4954 §4: a line of AUTH has 512 octets at most; what is longer waits for the 334. */
+START_TEST(test_auth_line_limit)
+{
+    static const char fits[] = SECURE("S: 250-AUTH PLAIN\n") "C. 509\nS: 235 ok\n! ready\n";
+    static const char waits[] = SECURE("S: 250-AUTH PLAIN\n") "C: AUTH PLAIN\nS: 334\nC. 502\nS: 235 ok\n! ready\n";
+    char password[369];
+    struct conversation c = {"AUTH at its limit", BOTH, AUTH, fits};
+
+    memset(password, 'x', sizeof(password));
+    password[367] = '\0';               /* "AUTH PLAIN " and 124 quads; one more makes it 513 */
+    c.params.password = password;
+    conversation_run(&c);
+    password[367] = 'x';
+    password[368] = '\0';
+    c.script = waits;
+    conversation_run(&c);
+}
+END_TEST
+
+static void run_with_long_line(struct conversation *c, const char *before, const char *head, size_t n,
+                               const char *after)
+{
+    struct bytes_buf script;
+
+    bytes_buf_init(&script, 0);
+    bytes_buf_add_str(&script, before);
+    bytes_buf_printf(&script, "S: %s", head);
+    for (size_t i = strlen(head); i < n - 2; i++)       /* CRLF counts */
+        bytes_buf_add_char(&script, 'A');
+    bytes_buf_add_str(&script, after);
+    c->script = script.p;
+    conversation_run(c);
+    bytes_buf_deinit(&script);
+}
+
+/* RFC 4954 §4: 12288 octets for a challenge; any other reply has 4096 a line. */
+START_TEST(test_reply_line_limits)
+{
+    static const char to_login[] = SECURE("S: 250-AUTH LOGIN\n") "C: AUTH LOGIN\n";
+    struct conversation c = {"long replies", BOTH, AUTH, NULL};
+
+    run_with_long_line(&c, to_login, "334 ", 12288, "\nC: YW5u\nS: 334 x\nC: c2VjcmV0\nS: 235 ok\n! ready\n");
+    run_with_long_line(&c, to_login, "334 ", 12289, "\n! dead protocol_error not_sent auth\n");
+    run_with_long_line(&c, "", "220 ", 4097, "\n! dead protocol_error not_sent banner\n");
+    run_with_long_line(&c, "", "220 ", 4096, "\nC: EHLO me\nS: 421 bye\n! dead service_closing not_sent ehlo\n");
+}
+END_TEST
+
+#define MANY 1000
+#define OUTPUT_LIMIT (128 * 1024)
+
+/* Takes all that there is, and looks at the limit of one call. */
+static size_t take_all(struct smtp_session *s, uint64_t now)
+{
+    struct bytes_view out;
+    size_t n = 0;
+
+    while ((out = smtp_session_output(s)).n) {
+        ck_assert_uint_le(out.n, OUTPUT_LIMIT);
+        n += out.n;
+        smtp_session_sent(s, out.n, now);
+    }
+    return n;
+}
+
+static void say(struct smtp_session *s, const char *text)
+{
+    smtp_session_feed(s, bytes_view_str(text), 1);
+}
+
+START_TEST(test_many_recipients_go_in_pieces)
+{
+    static char address[256];
+    static const char *to[MANY];
+    static struct smtp_outcome results[MANY];
+    struct smtp_session_params params = BARE;
+    struct smtp_session *s;
+    char *body = calloc(1, 65536);
+    struct smtp_transaction t = {.from = "a@x", .rcpts = to, .n_rcpts = MANY, .rcpt_outcomes = results};
+    struct smtp_event ev;
+
+    params.one_flight_max = _i ? 65536 : 0;
+    s = smtp_session_new(&params);
+    memset(address, 'a', 250);
+    for (size_t i = 0; i < MANY; i++)
+        to[i] = address;
+    memset(body, 'x', 65536);
+    memcpy(body + 65534, "\r\n", 2);
+    t.content = bytes_view(body, 65536);
+    smtp_session_start(s, 1);
+    say(s, "220 hi\r\n");
+    take_all(s, 1);
+    say(s, "250-relay\r\n250-CHUNKING\r\n250 PIPELINING\r\n");
+    ck_assert(smtp_session_next_event(s, &ev) && ev.type == SMTP_EV_READY);
+    smtp_session_submit(s, &t, 1);
+    ck_assert_uint_gt(take_all(s, 1), MANY * 250);
+    for (size_t i = 0; i < MANY + 1; i++)
+        say(s, i % 2 ? "250 ok\r\n" : i ? "550 no\r\n" : "250 ok\r\n");
+    take_all(s, 1);
+    ck_assert(smtp_session_body_is_gone(s));
+    say(s, "250 queued\r\n");
+    ck_assert(smtp_session_next_event(s, &ev) && ev.type == SMTP_EV_DONE);
+    ck_assert_int_eq(t.outcome.code, OUTCOME_SENT);
+    for (size_t i = 0; i < MANY; i++)
+        ck_assert_int_eq(results[i].code, i % 2 ? OUTCOME_RECIPIENTS_REJECTED : OUTCOME_SENT);
+    smtp_session_free(s);
+    free(body);
+}
+END_TEST
+
+/* The last line of defence: nothing of such a mail is written. */
+START_TEST(test_line_breaks_in_the_envelope)
+{
+    static const char *const bad[] = {"a@x\r\nRCPT TO:<z@z>", "a\n@x", "a\r@x"};
+    static const char *const good[] = {"b@y"};
+    struct smtp_session_params params = BARE;
+    struct smtp_session *s = smtp_session_new(&params);
+    struct smtp_outcome rcpt;
+    struct smtp_transaction t = {.rcpts = good, .n_rcpts = 1, .rcpt_outcomes = &rcpt, .content = {"x\r\n", 3}};
+    struct smtp_event ev;
+
+    smtp_session_start(s, 1);
+    say(s, "220 hi\r\n");
+    take_all(s, 1);
+    say(s, "250-relay\r\n250 DSN\r\n");
+    for (size_t i = 0; i < 3 * ARRAY_LEN(bad); i++) {
+        ck_assert(smtp_session_next_event(s, &ev) && ev.type == SMTP_EV_READY);
+        t.from = i / 3 == 0 ? bad[i % 3] : "a@x";
+        t.rcpts = i / 3 == 1 ? &bad[i % 3] : good;
+        t.envid = i / 3 == 2 ? bad[i % 3] : NULL;
+        smtp_session_submit(s, &t, 1);
+        ck_assert(smtp_session_next_event(s, &ev) && ev.type == SMTP_EV_DONE);
+        ck_assert_int_eq(t.outcome.code, OUTCOME_INTERNAL_ERROR);
+        ck_assert_int_eq(t.outcome.delivery, DELIVERY_NOT_SENT);
+        ck_assert_uint_eq(take_all(s, 1), 0);
+    }
+    smtp_session_free(s);
+}
+END_TEST
+
 #define TABLE(name) \
     START_TEST(test_##name) \
     { \
@@ -341,6 +483,10 @@ int main(void)
     tcase_add_loop_test(tc, test_lock_step, 0, (int)ARRAY_LEN(lock_step));
     tcase_add_loop_test(tc, test_pipelined, 0, (int)ARRAY_LEN(pipelined));
     tcase_add_loop_test(tc, test_fates, 0, (int)ARRAY_LEN(fates));
+    tcase_add_test(tc, test_auth_line_limit);
+    tcase_add_test(tc, test_reply_line_limits);
+    tcase_add_loop_test(tc, test_many_recipients_go_in_pieces, 0, 2);
+    tcase_add_test(tc, test_line_breaks_in_the_envelope);
     suite_add_tcase(suite, tc);
     srunner_run_all(sr, CK_ENV);
     failed = srunner_ntests_failed(sr);
