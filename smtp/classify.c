@@ -59,16 +59,22 @@ static enum outcome_code at_auth(const struct smtp_reply *r)
 {
     if (is_enhanced(r, "5.7.139"))
         return OUTCOME_AUTH_BASIC_DISABLED;
+    if (is_enhanced(r, "5.7.9") && says(r, "too weak"))         /* RFC 4954 §6; Gmail uses the same code otherwise */
+        return OUTCOME_AUTH_TOO_WEAK;
     if (is_enhanced(r, "5.7.9") || is_enhanced(r, "5.7.14"))
         return OUTCOME_AUTH_APP_PASSWORD_REQUIRED;
     if (is_enhanced(r, "5.7.8"))
         return OUTCOME_AUTH_FAILED;
-    if (r->code == 534)
+    if (r->code == 530 || is_enhanced(r, "5.7.57"))
+        return OUTCOME_AUTH_REQUIRED;
+    if (r->code == 534 || r->code == 538)                       /* 538: "encryption required for this mechanism" */
         return OUTCOME_AUTH_TOO_WEAK;
     if (r->code / 100 == 4)
         return OUTCOME_AUTH_TEMPORARY;
     if (r->code == 504)                 /* RFC 4954 §4: unrecognised authentication type */
         return OUTCOME_AUTH_MECHANISM_UNSUPPORTED;
+    if (r->code == 500 || r->code == 502)                       /* the command is not known: no word on the password */
+        return OUTCOME_AUTH_NOT_OFFERED;
     return OUTCOME_AUTH_FAILED;
 }
 
