@@ -475,23 +475,30 @@ static void add_defects(struct json_reader *r, const struct json_text *t)
                             words[t->defects[i].kind].detail);
 }
 
+/* At most `most` octets of `s`, and no half character. */
+static void cut(const char *s, char *to, size_t most)
+{
+    snprintf(to, most + 1, "%s", s ? s : "");
+    mend_utf8(to);
+}
+
 static void decide(struct json_reader *r)
 {
     struct json_mail_result *out = r->out;
-    char detail[300];
+    char detail[300], where[61], what[121];
 
     if (r->not_yet.n) {
         out->code = OUTCOME_NOT_IMPLEMENTED;
         snprintf(detail, sizeof(detail), "Not available in this version: %.200s.", r->not_yet.p);
     } else if (out->n_problems) {
         out->code = OUTCOME_VALIDATION_FAILED;
-        snprintf(detail, sizeof(detail), "%zu problem%s in the request; the first, at %.60s: %.120s.", out->n_problems,
-                 out->n_problems == 1 ? "" : "s", out->problems[0].pointer ? out->problems[0].pointer : "",
-                 out->problems[0].detail ? out->problems[0].detail : "");
+        cut(out->problems[0].pointer, where, sizeof(where) - 1);
+        cut(out->problems[0].detail, what, sizeof(what) - 1);
+        snprintf(detail, sizeof(detail), "%zu problem%s in the request; the first, at %s: %s.", out->n_problems,
+                 out->n_problems == 1 ? "" : "s", where, what);
     } else {
         return;
     }
-    mend_utf8(detail);
     out->detail = strdup(detail);
 }
 
@@ -511,7 +518,8 @@ static void read_object(struct json_reader *r, const cJSON *root)
     check_whole(r, root);
 }
 
-/* A copy in which U+FFFD stands for what cJSON refuses or would cut a string at, so that the other problems are found too. */
+/* A copy in which U+FFFD stands for what cJSON refuses or would cut a string at, so that the other problems are found
+ * too. */
 static char *mended_text(struct bytes_view json, const struct json_text *t)
 {
     char *copy = malloc(json.n + 1);

@@ -1,0 +1,64 @@
+#include "api/json_mail.h"
+#include "smtp/mime.h"
+
+#include <string.h>
+
+/* Fuzz target: a request's JSON. Either a mail that can be composed into well-formed lines, or a refusal with
+ * reasons. */
+
+#define LINE_HARD 998
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static bool has_relay(void *ctx, const char *name)
+{
+    (void)ctx;
+    return strcmp(name, "default") == 0;
+}
+
+static void check_lines(const char *p, size_t n)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '\r' ? i + 1 == n || p[i + 1] != '\n' : p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
+            unreachable("a bare CR or LF");
+        if (p[i] != '\n')
+            continue;
+        if (i - 1 - start > LINE_HARD)
+            unreachable("a line too long");
+        start = i + 1;
+    }
+    if (start != n)
+        unreachable("the last line has no end");
+}
+
+static void check_refusal(const struct json_mail_result *r)
+{
+    if (r->mail || !r->detail || (r->code != OUTCOME_INVALID_JSON && r->n_problems == 0))
+        unreachable("refused without a reason, or with a mail");
+    if (!bytes_is_utf8(bytes_view_str(r->detail)))
+        unreachable("a detail is not UTF-8");
+    for (size_t i = 0; i < r->n_problems; i++)
+        if (!bytes_is_utf8(bytes_view_str(r->problems[i].pointer)) ||
+            !bytes_is_utf8(bytes_view_str(r->problems[i].detail)))
+            unreachable("a problem is not UTF-8");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static const struct json_mail_params json_params = {.max_recipients = 5, .has_relay = has_relay};
+    static const struct mime_params params = {.id = "0193600d-5eed-7000-8000-0000000000aa"};
+    struct json_mail_result r;
+    struct mime_message m;
+
+    json_mail_read(bytes_view(data, n), &json_params, &r);
+    if (r.code != OUTCOME_SENT) {
+        check_refusal(&r);
+    } else if (mime_compose(r.mail, &params, &m) == 0) {
+        check_lines(m.bytes, m.n);
+        mime_message_deinit(&m);
+    }
+    json_mail_result_deinit(&r);
+    return 0;
+}
