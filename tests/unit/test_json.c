@@ -474,7 +474,7 @@ START_TEST(test_did_you_mean)
 END_TEST
 
 static const char *const not_yet[] = {"attachments\":[{}]", "calendar\":{\"method\":\"x\"}",
-"list_unsubscribe\":{\"url\":\"x\"}",
+                                      "list_unsubscribe\":{\"url\":\"x\"}",
                                       "tags\":[\"x\"]", "metadata\":{\"a\":\"b\"}", "envelope\":{\"from\":\"\"}",
                                       "dsn\":{\"ret\":\"x\"}", "require_tls\":true", "async\":true",
                                       "scheduled_at\":\"x\"", "expires_in\":5", "on_temporary_failure\":\"queue\"",
