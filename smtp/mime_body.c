@@ -147,6 +147,7 @@ static void write_qp_line(struct bytes_view line, struct bytes_buf *out)
             escape = true;
         col = put_qp(out, (unsigned char)line.p[i], escape, col);
     }
+    bytes_buf_add(out, "", 0);          /* the NUL behind what was written without it */
 }
 
 static void write_qp(struct bytes_view text, struct bytes_buf *out)
