@@ -645,10 +645,19 @@ static void note_time_of_failure(struct conn *c)
     }
 }
 
+/* A session that ends in the middle of a body takes its output back. What of that is encrypted already must not leave
+ * either: it would complete a mail that was reported as not sent. */
+static bool has_taken_back(const struct conn *c)
+{
+    return c->session && c->encrypted > smtp_session_output(c->session).n;
+}
+
 static bool tell_dead(struct conn *c, struct conn_event *ev, const struct smtp_outcome *why, bool quit_ok)
 {
     if (!c->was_ready)
         note_time_of_failure(c);
+    if (has_taken_back(c))
+        close_socket(c);
     ev->type = CONN_DEAD;
     ev->outcome = *why;
     ev->quit_ok = quit_ok;

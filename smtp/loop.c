@@ -203,8 +203,8 @@ void loop_post(struct loop *l, struct loop_msg *m)
     pthread_mutex_unlock(&l->lock);
     if (!sleeping)
         return;
-    /* A loop's own batch wakes each other loop once, at its end: on a busy machine the receiver would run at once, take one
-     * letter and sleep again. */
+    /* A loop's own batch wakes each other loop once, at its end: on a busy machine the receiver would run at once, take
+     * one letter and sleep again. */
     if (running && running != l && running->to_wake_n < TO_WAKE_MAX)
         running->to_wake[running->to_wake_n++] = l;
     else

@@ -240,6 +240,8 @@ static bool body(struct guest *g, const char *line)
     }
     if (strncasecmp(line, "DATA", 4) == 0)
         return say(g, "354 go on\r\n") && skip_to_dot(g) && body_done(g);
+    if (g->rule.pause_before_body)
+        is_held(g);
     if (!skip(g, strtoul(line + 5, NULL, 10)))
         return false;
     return strstr(line, "LAST") ? body_done(g) : say(g, "250 2.0.0 chunk\r\n");

@@ -16,6 +16,7 @@ struct peer_rule {
     const char *mail_reply;             /* NULL: none, the connection is closed; a 421 is followed by a close */
     int close_after;                    /* so many mails; 0: never */
     int hold_at;                        /* the reply to the n-th body waits for peer_release; 0: none */
+    bool pause_before_body;             /* BDAT is read; its octets only after peer_release */
     bool close_instead;                 /* …and then the connection is closed without it */
     const char *early_body_reply;       /* said as soon as BDAT or DATA is read, before the body; then a close */
 };

@@ -494,6 +494,51 @@ START_TEST(deadline_in_the_queue)
 }
 END_TEST
 
+/* A mail of n octets to a peer that reads nothing before the deadline. True: the answer was "unknown". */
+static bool try_size(size_t n, int *mails_out)
+{
+    bool gone;
+
+    start(&(struct peer_rule){.implicit_tls = true, .pause_before_body = true}, 1);
+    submit_sized(250, n);
+    gone = report(1)->outcome.delivery == DELIVERY_UNKNOWN;
+    if (!gone) {
+        ck_assert_str_eq(outcome_code_name(report(1)->outcome.code), "deadline_exceeded");
+        ck_assert_int_eq(report(1)->outcome.delivery, DELIVERY_NOT_SENT);
+    }
+    peer_wait_held(peer);
+    peer_release(peer);
+    peer_wait_closed(peer, gone ? 0 : 1);
+    *mails_out = peer_mails(peer);
+    engine_free(engine);
+    engine = NULL;
+    peer_stop(peer);
+    peer = NULL;
+    while (n_reports)
+        delivery_report_free(reports[--n_reports]);
+    return gone;
+}
+
+/* How much the kernel takes of a body that nobody reads is searched for: at that border the end of the mail is
+ * encrypted and still with us when the deadline passes. It must stay with us, as the answer says not_sent. */
+START_TEST(not_sent_is_not_sent)
+{
+    size_t low = 100000, high = 12000000;
+    int mails;
+
+    use_tls(SMTP_TLS_IMPLICIT);
+    while (high - low > 16384) {
+        size_t middle = (low + high) / 2;
+        if (try_size(middle, &mails)) {
+            low = middle;
+            continue;
+        }
+        ck_assert_msg(mails == 0, "%zu octets: not_sent, and the peer took the mail", middle);
+        high = middle;
+    }
+}
+END_TEST
+
 START_TEST(unknown_then_the_late_truth)
 {
     start(&(struct peer_rule){.hold_at = 1}, 1);
@@ -683,6 +728,7 @@ static TCase *life(void)
 
     tcase_add_test(t, deadline_before_the_banner);
     tcase_add_test(t, deadline_in_the_queue);
+    tcase_add_test(t, not_sent_is_not_sent);
     tcase_add_test(t, unknown_then_the_late_truth);
     tcase_add_test(t, unknown_for_good);
     tcase_add_test(t, refused_by_all_that_waited);
@@ -705,7 +751,7 @@ int main(void)
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         tcase_add_checked_fixture(cases[i], setup, teardown);
-        tcase_set_timeout(cases[i], 30);
+        tcase_set_timeout(cases[i], 60);
         suite_add_tcase(s, cases[i]);
     }
     srunner_run_all(r, CK_ENV);
