@@ -7,7 +7,7 @@ export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true
 
 # npm ci only when the lock changed: its copy inside node_modules says what is installed.
 if ! cmp -s "$here/package-lock.json" "$here/node_modules/.installed"; then
-    (cd "$here" && npm ci --silent --ignore-scripts)
+    (cd "$here" && npm ci --loglevel=error --no-progress --ignore-scripts)
     cp "$here/package-lock.json" "$here/node_modules/.installed"
 fi
 exec "${PYTHON:-/usr/bin/python3}" "$here/traffic.py" "$binary"
