@@ -461,6 +461,8 @@ static bool is_loopback(const struct resolve_address *a)
     return a->addr.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)&a->addr)->sin6_addr);
 }
 
+static const char only_loopback[] = "tls: none is allowed for loopback addresses only";
+
 static bool is_fqdn(const char *name)
 {
     if (!strchr(name, '.') || name[0] == '.' || name[strlen(name) - 1] == '.')
@@ -557,10 +559,21 @@ static void on_dialed(void *ctx, const struct dial_result *r)
     if (loop_add(c->p.loop, &c->io, EPOLLIN) < 0 || make_session(c) < 0)
         fail_local(c, OUTCOME_INTERNAL_ERROR, STAGE_CONNECT, "no memory for a session");
     else if (c->p.config->tls_mode == SMTP_TLS_NONE && !is_loopback(&c->peer))
-        fail_local(c, OUTCOME_CONNECT_FAILED, STAGE_CONNECT, "tls: none is allowed for loopback addresses only");
+        fail_local(c, OUTCOME_CONNECT_FAILED, STAGE_CONNECT, only_loopback);
     else
         begin_talk(c);
     c->p.on_wake(c->p.ctx);
+}
+
+/* With tls: none other addresses are not even connected to. */
+static size_t keep_loopback(struct resolve_answer *a)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n; i++)
+        if (is_loopback(&a->v[i]))
+            a->v[n++] = a->v[i];
+    return n;
 }
 
 static void on_answer(void *ctx, struct resolve_answer *a)
@@ -578,8 +591,12 @@ static void on_answer(void *ctx, struct resolve_answer *a)
 
     c->lookup_runs = false;
     c->limit = UINT64_MAX;
+    if (a->ok && c->p.config->tls_mode == SMTP_TLS_NONE)
+        dp.n = keep_loopback(a);
     if (!a->ok) {
         conn_fail(c, &a->failure);
+    } else if (!dp.n) {
+        fail_local(c, OUTCOME_CONNECT_FAILED, STAGE_CONNECT, only_loopback);
     } else if (!c->failed && !c->dead_told) {
         c->phase = PHASE_CONNECT;
         c->dial = dial_start(&dp);

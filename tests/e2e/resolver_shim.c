@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 /* Preloaded into the program under test: answers for names under .shim.invalid without asking a name server, so that
- * the tests need no network. nxdomain: does not exist; again: the server does not answer; slow: for twenty seconds. */
+ * the tests need no network. nxdomain: does not exist; again: the server does not answer; slow: for twenty seconds;
+ * two: 127.0.0.2, then 127.0.0.1. */
 
 typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
@@ -19,6 +20,10 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     if (node && strcmp(node, "slow.shim.invalid") == 0) {
         sleep(20);
         return EAI_AGAIN;
+    }
+    if (node && strcmp(node, "two.shim.invalid") == 0) {
+        int error = real("127.0.0.2", service, hints, res);
+        return error ? error : real("127.0.0.1", service, hints, &(*res)->ai_next);
     }
     return real(node, service, hints, res);
 }

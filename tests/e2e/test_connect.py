@@ -1,5 +1,6 @@
 """Before the first byte: names, connections, and the relay that is left alone for a while; and more work than is
 allowed."""
+import contextlib
 import functools
 import os
 import pathlib
@@ -21,6 +22,20 @@ def resolver_shim():
     source = pathlib.Path(__file__).with_name("resolver_shim.c")
     subprocess.run(["gcc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", out, str(source)], check=True)
     return out
+
+
+@contextlib.contextmanager
+def black_hole(address, port=0):
+    """Listens, and the kernel drops every SYN: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        s = stack.enter_context(socket.socket())
+        s.bind((address, port))
+        s.listen(0)
+        for _ in range(4):
+            f = stack.enter_context(socket.socket())
+            f.setblocking(False)
+            f.connect_ex(s.getsockname())
+        yield s.getsockname()[1]
 
 
 class TestConnect(Fault):
@@ -68,20 +83,19 @@ class TestConnect(Fault):
             self.one("smtp://ann@127.0.0.1:%d" % s.getsockname()[1], "502 connect_refused connect not_sent yes")
 
     def test_connect_timeout(self):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            s.listen(0)
-            fillers = []
-            try:
-                for _ in range(4):  # the kernel drops further SYNs once the queue is full
-                    f = socket.socket()
-                    f.setblocking(False)
-                    f.connect_ex(s.getsockname())
-                    fillers.append(f)
-                self.one("smtp://ann@127.0.0.1:%d" % s.getsockname()[1], "504 connect_timeout connect not_sent yes")
-            finally:
-                for f in fillers:
-                    f.close()
+        with black_hole("127.0.0.1") as port:
+            self.one("smtp://ann@127.0.0.1:%d" % port, "504 connect_timeout connect not_sent yes")
+
+    def test_a_black_hole_as_the_first_address(self):
+        """RFC 8305: it costs 250 ms, not a time-out."""
+        relay, env = self.dns("two")
+        with Peer(tls_mode="none", auth="") as p, black_hole("127.0.0.2", p.port):
+            relay = "smtp://two.shim.invalid:%d?tls=none" % p.port
+            with Gateway({**env, "MAILHATCH_RELAY_PASSWORD": None}, relay=relay) as g:
+                answer = g.post(mail())
+                self.assertEqual(answer.status, 200, repr(answer))
+                self.assertLess(answer.json["timing_ms"]["total"], 500, repr(answer))
+                self.assertGreater(answer.json["timing_ms"]["total"], 200, "the first address was no black hole")
 
     def test_network_unreachable(self):
         # connect(2) to a broadcast address is ENETUNREACH for TCP, whatever the routes are; no packet leaves.
