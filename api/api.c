@@ -198,24 +198,15 @@ uint16_t api_admin_port(const struct api *a)
 
 /* ---- for the command line ---- */
 
-static bool has_relay(void *ctx, const char *name)
-{
-    const struct service *const *s = ctx;
-
-    return service_has_relay(*s, name);
-}
-
 int api_read_mail(const struct service *s, struct bytes_view json, struct mail **mail_out, char **problem_out)
 {
-    struct json_mail_params params = {
-        .max_recipients = service_config(s)->max_recipients, .has_relay = has_relay, .ctx = &s};
     struct json_mail_result read;
     struct smtp_outcome o;
     struct bytes_buf text;
     char id[37];
 
     *problem_out = NULL;
-    json_mail_read(json, &params, &read);
+    emails_read(s, json, &read);
     *mail_out = read.mail;
     read.mail = NULL;
     if (read.code != OUTCOME_SENT) {

@@ -102,9 +102,17 @@ void emails_on_headers(struct api *a, struct http_request *r)
 
 /* ---- the mail ---- */
 
-static bool has_relay(void *ctx, const char *name)
+static bool has_relay(const void *ctx, const char *name)
 {
     return service_has_relay(ctx, name);
+}
+
+void emails_read(const struct service *s, struct bytes_view json, struct json_mail_result *out)
+{
+    struct json_mail_params params = {
+        .max_recipients = service_config(s)->max_recipients, .has_relay = has_relay, .ctx = s};
+
+    json_mail_read(json, &params, out);
 }
 
 static void on_done(void *ctx, const struct send_result *result)
@@ -124,12 +132,10 @@ static void refuse_mail(struct http_request *r, const struct json_mail_result *r
 
 void emails_send(struct api *a, struct http_request *r)
 {
-    struct json_mail_params params = {
-        .max_recipients = service_config(a->service)->max_recipients, .has_relay = has_relay, .ctx = a->service};
     struct send_request send = {.deadline = r->deadline, .on_done = on_done, .ctx = r};
     struct json_mail_result read;
 
-    json_mail_read(bytes_view(r->body ? r->body : "", r->body_n), &params, &read);
+    emails_read(a->service, bytes_view(r->body ? r->body : "", r->body_n), &read);
     if (read.code != OUTCOME_SENT) {
         refuse_mail(r, &read);
     } else {

@@ -346,31 +346,6 @@ static void note_not_yet(struct json_reader *r, const cJSON *item)
 
 /* ---- unknown fields ---- */
 
-/* Edit distance, up to 2, of names of at most 32 octets; 3 when it is more. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[34], n = strlen(a), m = strlen(b);
-
-    if (n > 32 || m > 32)
-        return 3;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t up = row[j], cost = diagonal + (a[i - 1] != b[j - 1]);
-            if (up + 1 < cost)
-                cost = up + 1;
-            if (row[j - 1] + 1 < cost)
-                cost = row[j - 1] + 1;
-            row[j] = cost;
-            diagonal = up;
-        }
-    }
-    return row[m] < 3 ? row[m] : 3;
-}
-
 /* replyTo, ReplyTo and reply-to are all meant for reply_to. */
 static void to_snake(const char *s, char out[40])
 {
@@ -397,7 +372,7 @@ static void unknown_field(struct json_reader *r, const cJSON *item)
 
     to_snake(item->string, snake);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        size_t d = distance(snake, fields[i].name);
+        size_t d = bytes_distance(snake, fields[i].name);
         if (d < least && d < strlen(fields[i].name)) {
             least = d;
             best = fields[i].name;

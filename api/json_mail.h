@@ -23,8 +23,8 @@ struct json_mail_result {
 
 struct json_mail_params {
     size_t max_recipients;
-    bool (*has_relay)(void *ctx, const char *name);
-    void *ctx;
+    bool (*has_relay)(const void *ctx, const char *name);
+    const void *ctx;
 };
 
 void json_mail_read(struct bytes_view json, const struct json_mail_params *p, struct json_mail_result *out);

@@ -135,52 +135,20 @@ const struct option_row *option_find_flag(const struct option_table *t, struct b
     return NULL;
 }
 
-#define NEAR_MAX 64
-
-/* Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours. Both shorter than NEAR_MAX.
- */
-static size_t distance(const char *a, const char *b)
-{
-    size_t rows[3][NEAR_MAX], na = strlen(a), nb = strlen(b);
-    size_t *before = rows[0], *last = rows[1], *now = rows[2];
-
-    for (size_t j = 0; j <= nb; j++)
-        last[j] = j;
-    memset(before, 0, sizeof(rows[0]));
-    for (size_t i = 1; i <= na; i++) {
-        size_t *spare = before;
-        now[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
-            if (last[j] + 1 < best)
-                best = last[j] + 1;
-            if (now[j - 1] + 1 < best)
-                best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
-                best = before[j - 2] + 1;
-            now[j] = best;
-        }
-        before = last;
-        last = now;
-        now = spare;
-    }
-    return last[nb];
-}
-
 void option_guess_start(struct option_guess *g, const char *word)
 {
     size_t n = strlen(word);
 
-    *g = (struct option_guess){.word = word, .best = n >= NEAR_MAX ? 0 : n / 3 < 3 ? n / 3 + 1 : 4};
+    *g = (struct option_guess){.word = word, .best = n >= BYTES_DISTANCE_MAX ? 0 : n / 3 < 3 ? n / 3 + 1 : 4};
 }
 
 void option_guess_try(struct option_guess *g, const char *candidate)
 {
     size_t d;
 
-    if (g->best == 0 || strlen(candidate) >= NEAR_MAX)
+    if (g->best == 0 || strlen(candidate) >= BYTES_DISTANCE_MAX)
         return;
-    d = distance(g->word, candidate);
+    d = bytes_distance(g->word, candidate);
     if (d < g->best) {
         g->best = d;
         snprintf(g->name, sizeof(g->name), "%s", candidate);

@@ -95,6 +95,37 @@ bool bytes_is_utf8(struct bytes_view v)
     return true;
 }
 
+/* Optimal string alignment, three rows of its table at a time. */
+size_t bytes_distance(const char *a, const char *b)
+{
+    size_t rows[3][BYTES_DISTANCE_MAX], na = strlen(a), nb = strlen(b);
+    size_t *before = rows[0], *last = rows[1], *now = rows[2];
+
+    if (na >= BYTES_DISTANCE_MAX || nb >= BYTES_DISTANCE_MAX)
+        unreachable("a word too long for bytes_distance");
+    for (size_t j = 0; j <= nb; j++)
+        last[j] = j;
+    memset(before, 0, sizeof(rows[0]));
+    for (size_t i = 1; i <= na; i++) {
+        size_t *spare = before;
+        now[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            size_t best = last[j - 1] + (a[i - 1] != b[j - 1]);
+            if (last[j] + 1 < best)
+                best = last[j] + 1;
+            if (now[j - 1] + 1 < best)
+                best = now[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            now[j] = best;
+        }
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[nb];
+}
+
 /* Room for `need` bytes in all plus a NUL; doubles, so that adding is linear. */
 static bool grow(char **p, size_t *cap, size_t need, size_t max)
 {

@@ -26,6 +26,11 @@ bool bytes_starts_nocase(struct bytes_view a, const char *prefix);
 bool bytes_is_utf8(struct bytes_view v);                                /* strict RFC 3629 */
 bool bytes_is_ascii(struct bytes_view v);
 
+/* For "did you mean": insertions, deletions, substitutions and swaps of neighbours between two words, each shorter than
+ * BYTES_DISTANCE_MAX. */
+#define BYTES_DISTANCE_MAX 64
+size_t bytes_distance(const char *a, const char *b);
+
 /* A growable buffer. An addition that would pass `max` or for which memory is missing sets `failed` and changes
  * nothing more; so a composer adds freely and asks once at the end. Always NUL-terminated when p is not NULL (the
  * NUL is not counted). */

@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static bool has_relay(void *ctx, const char *name)
+static bool has_relay(const void *ctx, const char *name)
 {
     (void)ctx;
     return strcmp(name, "default") == 0;

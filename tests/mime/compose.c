@@ -16,7 +16,7 @@ static const struct mime_params params = {
     .date_unix = 1795552500,            /* Tue, 24 Nov 2026 20:35:00 +0000 */
 };
 
-static bool has_relay(void *ctx, const char *name)
+static bool has_relay(const void *ctx, const char *name)
 {
     (void)ctx;
     return strcmp(name, "default") == 0;

@@ -22,6 +22,23 @@ static const struct {
     {V("ok \xe2\x82\xac \xf0\x9f\x98\x80"), true}, {V("ok \xe2\x82\xac\x80"), false},
 };
 
+START_TEST(distances)
+{
+    char longest[BYTES_DISTANCE_MAX] = "";
+
+    ck_assert_uint_eq(bytes_distance("", ""), 0);
+    ck_assert_uint_eq(bytes_distance("subject", "subject"), 0);
+    ck_assert_uint_eq(bytes_distance("sbject", "subject"), 1);
+    ck_assert_uint_eq(bytes_distance("fron", "from"), 1);
+    ck_assert_uint_eq(bytes_distance("form", "from"), 1);       /* a swap is one */
+    ck_assert_uint_eq(bytes_distance("cc", "bcc"), 1);
+    ck_assert_uint_eq(bytes_distance("", "html"), 4);
+    memset(longest, 'a', sizeof(longest) - 1);
+    ck_assert_uint_eq(bytes_distance(longest, ""), BYTES_DISTANCE_MAX - 1);
+    ck_assert_uint_eq(bytes_distance("", longest), BYTES_DISTANCE_MAX - 1);
+}
+END_TEST
+
 /* In memory of its exact size, so that a read past the end is seen. */
 START_TEST(utf8_is_strict)
 {
@@ -196,6 +213,7 @@ int main(void)
 
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, utf8_is_strict, 0, (int)ARRAY_LEN(utf8));
+    tcase_add_test(t, distances);
     tcase_add_test(t, views_compare);
     tcase_add_test(t, buf_grows_and_ends_in_nul);
     tcase_add_test(t, buf_keeps_its_limit);

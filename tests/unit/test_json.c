@@ -280,7 +280,7 @@ END_TEST
 
 /* ---- mails ---- */
 
-static bool has_relay(void *ctx, const char *name)
+static bool has_relay(const void *ctx, const char *name)
 {
     return strcmp(name, ctx) == 0;
 }
