@@ -158,7 +158,7 @@ static const char *why_not(enum rule rule, const char *value)
     case ANY:
         break;
     case ADDRESS:
-        if (address_parse(bytes_view_str(value), &a, &why) == 0)
+        if (address_parse(bytes_view_str(value), 0, &a, &why) == 0)
             mail_address_deinit(&a);
         break;
     case DATE:
@@ -178,8 +178,8 @@ static const char *why_not(enum rule rule, const char *value)
 
 static bool is_there(const struct mail *m, const char *name)
 {
-    for (size_t i = 0; i < m->n_headers; i++)
-        if (bytes_equal_nocase(bytes_view_str(m->headers[i].name), bytes_view_str(name)))
+    for (size_t i = 0; i < m->headers.n; i++)
+        if (bytes_equal_nocase(bytes_view_str(m->headers.v[i].name), bytes_view_str(name)))
             return true;
     return bytes_equal_nocase(bytes_view_str(name), bytes_view_str("Message-ID")) && m->message_id;
 }

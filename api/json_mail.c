@@ -132,6 +132,17 @@ static void read_string(struct json_reader *r, const cJSON *item, const char *po
         r->no_memory = true;
 }
 
+static void read_content(struct json_reader *r, const cJSON *item, const char *pointer, struct bytes_view *out)
+{
+    const char *s = json_reader_string(r, item, pointer, true);
+
+    if (!s)
+        return;
+    *out = mail_keep_copy(r->out->mail, bytes_view_str(s));
+    if (!out->p)
+        r->no_memory = true;
+}
+
 static void check_length(struct json_reader *r, const char *s, const char *pointer, size_t most)
 {
     if (s && strlen(s) > most)
@@ -144,7 +155,7 @@ static bool parse_address(struct json_reader *r, const char *s, const char *poin
                           struct mail_address *out)
 {
     const char *why;
-    int rc = bare ? address_parse_email(bytes_view_str(s), out, &why) : address_parse(bytes_view_str(s), out, &why);
+    int rc = address_parse(bytes_view_str(s), bare ? ADDRESS_BARE : 0, out, &why);
 
     if (rc != 0)
         json_reader_problem(r, pointer, "invalid_address", "not an address: %s", why);
@@ -274,12 +285,12 @@ static void read_subject(struct json_reader *r, const cJSON *item)
 
 static void read_text(struct json_reader *r, const cJSON *item)
 {
-    read_string(r, item, "/text", true, &r->out->mail->text);
+    read_content(r, item, "/text", &r->out->mail->text);
 }
 
 static void read_html(struct json_reader *r, const cJSON *item)
 {
-    read_string(r, item, "/html", true, &r->out->mail->html);
+    read_content(r, item, "/html", &r->out->mail->html);
 }
 
 static void read_relay(struct json_reader *r, const cJSON *item)

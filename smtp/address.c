@@ -153,7 +153,7 @@ static const char *domain_fault(struct bytes_view domain)
     if (domain.n == 0)
         return "there is nothing behind the @";
     if (domain.p[0] == '[')
-        return "an IP address in brackets is not accepted as domain";
+        return "an IP address in brackets is not accepted as domain (address_literals allows it)";
     for (size_t i = 0; i < domain.n; i++) {
         char c = domain.p[i];
         if (c == '@')
@@ -170,33 +170,117 @@ static const char *domain_fault(struct bytes_view domain)
     return NULL;
 }
 
-static const char *read_email(struct bytes_view s, struct mail_address *out)
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 32);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* RFC 5321 §4.1.3: Snum 3("." Snum), each 0–255 without a leading zero. */
+static bool is_ipv4(struct bytes_view v)
+{
+    unsigned value = 0, digits = 0, dots = 0;
+
+    for (size_t i = 0; i < v.n; i++) {
+        if (v.p[i] == '.') {
+            if (!digits || ++dots > 3)
+                return false;
+            value = digits = 0;
+            continue;
+        }
+        if (v.p[i] < '0' || v.p[i] > '9' || (digits && !value))
+            return false;
+        value = value * 10 + (unsigned)(v.p[i] - '0');
+        if (++digits > 3 || value > 255)
+            return false;
+    }
+    return digits && dots == 3;
+}
+
+/* Eight groups, or fewer with one "::"; the last two may be an IPv4 address. */
+static bool is_ipv6(struct bytes_view v)
+{
+    unsigned groups = 0, digits = 0;
+    bool gap = false;
+
+    for (size_t i = 0; i < v.n; i++) {
+        if (hex_value(v.p[i]) >= 0) {
+            groups += !digits;
+            if (++digits > 4)
+                return false;
+        } else if (v.p[i] == '.') {
+            size_t start = i - digits;
+            return digits && is_ipv4(bytes_view(v.p + start, v.n - start)) && (gap ? groups < 7 : groups == 7);
+        } else if (v.p[i] != ':') {
+            return false;
+        } else if (i + 1 < v.n && v.p[i + 1] == ':') {
+            if (gap || (i && !digits))
+                return false;
+            gap = true;
+            digits = 0;
+            i++;
+        } else {
+            if (!digits || i + 1 == v.n)
+                return false;
+            digits = 0;
+        }
+    }
+    return gap ? groups < 8 : groups == 8;
+}
+
+static const char *read_literal(struct bytes_view domain, struct bytes_buf *out)
+{
+    struct bytes_view inner = bytes_view(domain.p + 1, domain.n - 1);
+    bool ok;
+
+    if (!inner.n || inner.p[inner.n - 1] != ']')
+        return "the bracket behind the @ is not closed";
+    inner.n--;
+    ok = bytes_starts_nocase(inner, "IPv6:") ? is_ipv6(bytes_view(inner.p + 5, inner.n - 5)) : is_ipv4(inner);
+    if (!ok)
+        return "there is no IP address in the brackets";
+    bytes_buf_add(out, domain.p, domain.n);
+    return NULL;
+}
+
+static const char *read_domain(struct bytes_view domain, unsigned flags, struct bytes_buf *out)
+{
+    const char *why = NULL;
+    char *ascii = NULL;
+
+    if ((flags & ADDRESS_LITERALS) && domain.n && domain.p[0] == '[')
+        return read_literal(domain, out);
+    why = domain_fault(domain);
+    if (!why && idn_to_ascii(domain, &ascii, &why) == 0) {
+        bytes_buf_add_str(out, ascii);
+        free(ascii);
+    }
+    return why;
+}
+
+static const char *read_email(struct bytes_view s, unsigned flags, struct mail_address *out)
 {
     struct bytes_view domain;
     struct bytes_buf b;
     const char *why;
-    char *ascii = NULL;
-    size_t n_local;
 
     bytes_buf_init(&b, 0);
     why = read_local(s, &b, &domain);
-    n_local = b.n;
-    if (!why && n_local > LOCAL_MAX)
+    if (!why && b.n > LOCAL_MAX)
         why = "the part before the @ is longer than 64 octets";
-    if (!why)
-        why = domain_fault(domain);
-    if (!why && idn_to_ascii(domain, &ascii, &why) == 0) {
+    if (!why) {
         out->utf8 = !bytes_is_ascii(bytes_buf_view(&b));
         bytes_buf_add_char(&b, '@');
-        bytes_buf_add_str(&b, ascii);
-        free(ascii);
-        if (b.n > ADDRESS_MAX)
-            why = "it is longer than 254 octets";
-        else if (b.failed)
-            why = "there is no memory";
-        else
-            out->email = bytes_buf_take(&b, NULL);
+        why = read_domain(domain, flags, &b);
     }
+    if (!why && b.n > ADDRESS_MAX)
+        why = "it is longer than 254 octets";
+    if (!why && b.failed)
+        why = "there is no memory";
+    if (!why && !(out->email = bytes_buf_take(&b, NULL)))
+        why = "there is no memory";
     bytes_buf_deinit(&b);
     return why;
 }
@@ -273,34 +357,28 @@ static int finish(struct mail_address *out, const char *why, const char **why_ou
     return -1;
 }
 
-int address_parse(struct bytes_view s, struct mail_address *out, const char **why_out)
+static const char *read_mailbox(struct bytes_view s, unsigned flags, struct mail_address *out)
 {
-    const char *why = character_fault(s);
-    size_t angle = 0;
+    size_t angle = s.n;
+    const char *why = flags & ADDRESS_BARE ? NULL : find_angle(s, &angle);
 
-    *out = (struct mail_address){0};
-    s = trimmed(s);
-    if (!why)
-        why = find_angle(s, &angle);
-    if (!why && angle == s.n)
-        why = read_email(s, out);
-    else if (!why && s.p[s.n - 1] != '>')
-        why = "the angle bracket is not closed, or something follows it";
-    else if (!why) {
-        why = read_name(bytes_view(s.p, angle), out);
-        if (!why)
-            why = read_email(bytes_view(s.p + angle + 1, s.n - angle - 2), out);
-    }
-    return finish(out, why, why_out);
+    if (why)
+        return why;
+    if (angle == s.n)
+        return read_email(s, flags, out);
+    if (s.p[s.n - 1] != '>')
+        return "the angle bracket is not closed, or something follows it";
+    why = read_name(bytes_view(s.p, angle), out);
+    return why ? why : read_email(bytes_view(s.p + angle + 1, s.n - angle - 2), flags, out);
 }
 
-int address_parse_email(struct bytes_view s, struct mail_address *out, const char **why_out)
+int address_parse(struct bytes_view s, unsigned flags, struct mail_address *out, const char **why_out)
 {
     const char *why = character_fault(s);
 
     *out = (struct mail_address){0};
     if (!why)
-        why = read_email(trimmed(s), out);
+        why = read_mailbox(trimmed(s), flags, out);
     return finish(out, why, why_out);
 }
 

@@ -59,6 +59,7 @@ void delivery_free(struct delivery *d)
     for (size_t i = 0; i < d->n_rcpts; i++)
         free(d->rcpts[i]);
     free(d->content);
+    free(d->envid);
     delivery_report_free(d->state->report);
     free(LIST_ITEM(d, struct delivery_box, d));
 }
@@ -95,7 +96,11 @@ void delivery_begin_attempt(struct delivery *d, const struct conn_facts *facts, 
         .rcpts = (const char *const *)d->rcpts,
         .n_rcpts = d->n_rcpts,
         .content = bytes_view(d->content, d->content_n),
-        .envid = d->id[0] ? d->id : NULL,
+        .envid = d->envid ? d->envid : d->id[0] ? d->id : NULL,
+        .needs_dsn = d->needs_dsn,
+        .require_tls = d->require_tls,
+        .dsn_ret = d->dsn_ret,
+        .dsn_notify = d->dsn_notify,
         .needs_8bit = d->needs_8bit,
         .needs_utf8 = d->needs_utf8,
         .partial_reject = d->partial_reject,

@@ -3,6 +3,7 @@
 /* The workshop's door: relays with their pools of SMTP sessions, on loops of their own. struct delivery goes down,
  * struct delivery_report comes up. */
 #include "smtp/loop.h"
+#include "smtp/mail.h"
 #include "smtp/outcome.h"
 #include "smtp/report.h"
 #include "smtp/session.h"
@@ -40,7 +41,10 @@ struct delivery {
     size_t n_rcpts;
     char *content;                      /* canonical bytes; owned */
     size_t content_n;
-    bool needs_8bit, needs_utf8, partial_reject;
+    char *envid;                        /* the caller's ENVID, or NULL: the mail's id is it; owned */
+    enum mail_dsn_ret dsn_ret;
+    unsigned dsn_notify;                /* MAIL_NOTIFY_… */
+    bool needs_8bit, needs_utf8, needs_dsn, require_tls, partial_reject;
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
     struct loop *reply_to;              /* where on_report runs */
     void (*on_report)(struct delivery_report *r);                       /* owns r: delivery_report_free */

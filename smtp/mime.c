@@ -86,9 +86,9 @@ static void write_tree(struct tree *t, const struct part *root)
     }
 }
 
-static bool occurs(const char *text, const char *word)
+static bool occurs(struct bytes_view text, const char *word)
 {
-    return text && strstr(text, word);
+    return text.n && memmem(text.p, text.n, word, strlen(word));
 }
 
 /* The id is unknown to whoever wrote the text, so the first choice is free in all but tests. */
@@ -99,26 +99,26 @@ static void choose_prefix(struct tree *t, const struct mail *m, const char *id)
         snprintf(t->prefix, sizeof(t->prefix), "=_%.40s_%u.", id, k);
 }
 
-static bool is_named(const struct mail_header *h, const char *name)
+static bool is_named(const struct mail_pair *h, const char *name)
 {
     return bytes_equal_nocase(bytes_view_str(h->name), bytes_view_str(name));
 }
 
 static bool has_header(const struct mail *m, const char *name)
 {
-    for (size_t i = 0; i < m->n_headers; i++)
-        if (is_named(&m->headers[i], name))
+    for (size_t i = 0; i < m->headers.n; i++)
+        if (is_named(&m->headers.v[i], name))
             return true;
     return false;
 }
 
 /* Sender is an address like From: written by the same code, so that its name is encoded and its domain an A-label. */
-static void write_own_header(struct bytes_buf *out, const struct mail_header *h, bool *utf8)
+static void write_own_header(struct bytes_buf *out, const struct mail_pair *h, bool *utf8)
 {
     struct mail_address a;
     const char *why;
 
-    if (is_named(h, "Sender") && address_parse(bytes_view_str(h->value), &a, &why) == 0) {
+    if (is_named(h, "Sender") && address_parse(bytes_view_str(h->value), 0, &a, &why) == 0) {
         mime_header_addresses(out, h->name, &a, 1);
         *utf8 |= a.utf8;
         mail_address_deinit(&a);
@@ -168,27 +168,27 @@ static void write_header(const struct mail *m, const struct mime_params *p, stru
     bytes_buf_add_str(out, "\r\nMIME-Version: 1.0\r\n");
     msg->needs_utf8 = m->from.utf8 || list_is_utf8(&m->to) || list_is_utf8(&m->cc) || list_is_utf8(&m->bcc) ||
                       list_is_utf8(&m->reply_to);
-    for (size_t i = 0; i < m->n_headers; i++)
-        write_own_header(out, &m->headers[i], &msg->needs_utf8);
+    for (size_t i = 0; i < m->headers.n; i++)
+        write_own_header(out, &m->headers.v[i], &msg->needs_utf8);
 }
 
 static void write_content(const struct mail *m, const char *id, struct bytes_buf *out)
 {
-    const struct part text = {.type = "text/plain; charset=utf-8", .content = bytes_view_str(m->text)};
-    const struct part html = {.type = "text/html; charset=utf-8", .content = bytes_view_str(m->html)};
+    const struct part text = {.type = "text/plain; charset=utf-8", .content = m->text};
+    const struct part html = {.type = "text/html; charset=utf-8", .content = m->html};
     const struct part both[2] = {text, html};
     const struct part alternative = {.type = "multipart/alternative", .children = both, .n_children = ARRAY_LEN(both)};
     struct tree t = {.out = out};
 
     choose_prefix(&t, m, id);
-    write_tree(&t, m->text && m->html ? &alternative : m->html ? &html : &text);
+    write_tree(&t, m->text.p && m->html.p ? &alternative : m->html.p ? &html : &text);
     if (!out->failed && out->p[out->n - 1] != '\n')
         bytes_buf_add(out, "\r\n", 2);
 }
 
 int mime_compose(const struct mail *m, const struct mime_params *p, struct mime_message *out)
 {
-    size_t content = (m->text ? strlen(m->text) : 0) + (m->html ? strlen(m->html) : 0);
+    size_t content = m->text.n + m->html.n;
     struct bytes_buf b;
 
     *out = (struct mime_message){.message_id = make_message_id(m, p->id)};

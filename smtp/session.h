@@ -4,6 +4,7 @@
  * come in; bytes, events (pulled, never called back) and a deadline come out. No sockets, clock, threads, logs, TLS
  * library. Life: new → start → … EV_START_TLS → tls_started … → EV_READY → submit → EV_DONE → (ready again, or
  * EV_DEAD) … After EV_DEAD nothing more is done with it but free. Times: milliseconds, any epoch, never going back. */
+#include "smtp/mail.h"
 #include "smtp/outcome.h"
 
 struct smtp_session;
@@ -32,7 +33,10 @@ struct smtp_transaction {
     size_t n_rcpts;                     /* ≥ 1 */
     struct bytes_view content;          /* canonical: CRLF lines, ends with CRLF */
     const char *envid;                  /* ENVID where DSN is offered (RFC 3461 §4.4), or NULL */
-    bool needs_8bit, needs_utf8;
+    /* What the relay must offer, else EV_DONE with a clear outcome and nothing written (RFC 6152, 6531, 3461, 8689). */
+    bool needs_8bit, needs_utf8, needs_dsn, require_tls;
+    enum mail_dsn_ret dsn_ret;          /* RET=, when set */
+    unsigned dsn_notify;                /* MAIL_NOTIFY_…: NOTIFY= of each RCPT, with ORCPT; 0: neither */
     bool partial_reject;
     struct smtp_outcome outcome;        /* out: the mail's */
     /* out: n_rcpts of them, the caller's array. Accepted at RCPT and then refused with the body: the body's outcome */

@@ -532,10 +532,10 @@ START_TEST(test_whole_mail)
     ck_assert_str_eq(m->reply_to.v[0].email, "\xC3\xA9@xn--b-eha.example");
     ck_assert(m->reply_to.v[0].utf8 && !m->from.utf8);
     ck_assert_str_eq(m->subject, "");
-    ck_assert_str_eq(m->text, "a\tb\r\n" EMOJI);
-    ck_assert_ptr_null(m->html);
-    ck_assert_uint_eq(m->n_headers, 2);
-    ck_assert_str_eq(m->headers[1].value, "2");
+    ck_assert_str_eq(m->text.p, "a\tb\r\n" EMOJI);
+    ck_assert_ptr_null(m->html.p);
+    ck_assert_uint_eq(m->headers.n, 2);
+    ck_assert_str_eq(m->headers.v[1].value, "2");
     ck_assert_str_eq(m->message_id, "<own@b.example>");
     ck_assert_str_eq(m->relay, "default");
     ck_assert(m->partial_reject);

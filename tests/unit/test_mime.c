@@ -44,7 +44,7 @@ static const struct {
 
 START_TEST(test_mails)
 {
-    char subject[10], text[60], html[60];
+    char subject[10];
     struct mail_address to = {.email = (char[]){"bob@example.org"}};
     struct mail m = {.from = {.email = (char[]){"ann@example.com"}}, .to = {&to, 1}};
     struct mime_message out;
@@ -52,9 +52,9 @@ START_TEST(test_mails)
     if (mails[_i].subject)
         m.subject = memcpy(subject, mails[_i].subject, strlen(mails[_i].subject) + 1);
     if (mails[_i].text)
-        m.text = memcpy(text, mails[_i].text, strlen(mails[_i].text) + 1);
+        m.text = bytes_view_str(mails[_i].text);
     if (mails[_i].html)
-        m.html = memcpy(html, mails[_i].html, strlen(mails[_i].html) + 1);
+        m.html = bytes_view_str(mails[_i].html);
     out = compose(&m);
     ck_assert_str_eq(out.bytes, mails[_i].want);
     ck_assert(!out.needs_8bit && !out.needs_utf8);
@@ -68,7 +68,7 @@ static struct mail *simple_mail(void)
 
     ck_assert_ptr_nonnull(m);
     m->from.email = strdup("ann@example.com");
-    m->text = strdup("x");
+    m->text = bytes_view_str("x");
     return m;
 }
 
@@ -120,9 +120,8 @@ START_TEST(test_boundary_collision)
     struct mail *m = simple_mail();
     struct mime_message out;
 
-    free(m->text);
-    m->text = strdup("--=_" ID ".1\n=_" ID "_1.x\n");
-    m->html = strdup("=_" ID "_2.");
+    m->text = bytes_view_str("--=_" ID ".1\n=_" ID "_1.x\n");
+    m->html = bytes_view_str("=_" ID "_2.");
     out = compose(m);
     ck_assert_ptr_nonnull(strstr(out.bytes, "boundary=\"=_" ID "_3.1\"\r\n"));
     ck_assert_ptr_nonnull(strstr(out.bytes, "\r\n--=_" ID "_3.1--\r\n"));

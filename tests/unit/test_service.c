@@ -101,7 +101,7 @@ static struct mail *make_mail(void)
     struct mail *m = mail_new();
 
     m->from.email = strdup("ann@example.com");
-    m->text = strdup("Hello.\n");
+    m->text = bytes_view_str("Hello.\n");
     add(&m->to, "bob@example.org");
     add(&m->to, "Bob@example.org");
     add(&m->to, "bob@example.org");
