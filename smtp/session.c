@@ -13,6 +13,7 @@
 #define OUTPUT_MAX (256 * 1024)
 #define OUTPUT_VIEW_MAX (128 * 1024)    /* of that, in one call of _output */
 #define KEEP_OUTPUT (64 * 1024)         /* an idle session does not keep a larger buffer */
+#define ENVID_MAX 100                   /* RFC 3461 §4.4 */
 
 /* ---- life ---- */
 
@@ -511,40 +512,74 @@ bool smtp_session_is_ready(const struct smtp_session *s)
     return s->ready_told && !s->t && !s->dead && !s->quit_asked;
 }
 
-static bool has_line_break(const char *v)
+/* The last line of defence: what would break a command into two, or make it longer than a server has room for (RFC 5321
+ * §4.5.3.1, RFC 3461 §4.4). Whoever submits has seen to it already. */
+static const char *envelope_defect(const struct smtp_transaction *t)
 {
-    return v && v[strcspn(v, "\r\n")] != '\0';
+    if (t->from[strcspn(t->from, "\r\n")])
+        return "a line break in the envelope";
+    for (size_t i = 0; i < t->n_rcpts; i++)
+        if (t->rcpts[i][strcspn(t->rcpts[i], "\r\n")])
+            return "a line break in the envelope";
+    if (!t->envid)
+        return NULL;
+    if (strlen(t->envid) > ENVID_MAX)
+        return "the envelope's id is too long";
+    for (const char *p = t->envid; *p; p++)
+        if (*p < ' ' || *p > '~')
+            return "the envelope's id has a character that may not be in one";
+    return NULL;
+}
+
+/* RFC 6531 §3.1 asks for both SMTPUTF8 and 8BITMIME. RFC 8689 §4.2.1: REQUIRETLS is said over TLS only, and what was
+ * offered before is forgotten; without TLS it is not believed. */
+static const char *missing_extension(const struct smtp_session *s, const struct smtp_transaction *t,
+                                     enum outcome_code *code_out)
+{
+    const struct smtp_capabilities *c = &s->caps;
+
+    *code_out = OUTCOME_SENT;
+    if (t->needs_utf8 && !(c->smtputf8 && c->eightbitmime)) {
+        *code_out = OUTCOME_SMTPUTF8_UNSUPPORTED;
+        return "the relay does not offer SMTPUTF8";
+    }
+    if (t->needs_8bit && !c->eightbitmime) {
+        *code_out = OUTCOME_EIGHTBITMIME_UNSUPPORTED;
+        return "the relay does not offer 8BITMIME";
+    }
+    if (t->needs_dsn && !c->dsn) {
+        *code_out = OUTCOME_DSN_UNSUPPORTED;
+        return "the relay does not offer DSN";
+    }
+    if (t->require_tls && !(c->requiretls && s->tls_on)) {
+        *code_out = OUTCOME_REQUIRETLS_UNSUPPORTED;
+        return s->tls_on ? "the relay does not offer REQUIRETLS" : "the session with the relay has no TLS";
+    }
+    return NULL;
 }
 
 /* What this relay cannot take is not tried. */
 static bool is_refused_beforehand(const struct smtp_session *s, const struct smtp_transaction *t,
                                   struct smtp_outcome *o)
 {
-    const struct smtp_capabilities *c = &s->caps;
+    const char *why = envelope_defect(t);
+    enum outcome_code code;
     char reason[120];
 
-    for (size_t i = 0; i < t->n_rcpts; i++)
-        if (has_line_break(t->rcpts[i]) || has_line_break(t->from) || has_line_break(t->envid)) {
-            outcome_set_local(o, OUTCOME_INTERNAL_ERROR, STAGE_MAIL, DELIVERY_NOT_SENT, "a line break in the envelope");
-            return true;
-        }
-    if (c->size_max && t->content.n > c->size_max) {
+    if (why) {
+        outcome_set_local(o, OUTCOME_INTERNAL_ERROR, STAGE_MAIL, DELIVERY_NOT_SENT, why);
+        return true;
+    }
+    if (s->caps.size_max && t->content.n > s->caps.size_max) {
         snprintf(reason, sizeof(reason), "the mail has %zu octets, the relay takes %llu", t->content.n,
-                 (unsigned long long)c->size_max);
+                 (unsigned long long)s->caps.size_max);
         outcome_set_local(o, OUTCOME_MESSAGE_TOO_LARGE, STAGE_MAIL, DELIVERY_NOT_SENT, reason);
         return true;
     }
-    if (t->needs_utf8 && !(c->smtputf8 && c->eightbitmime)) {   /* RFC 6531 §3.1 asks for both */
-        outcome_set_local(o, OUTCOME_SMTPUTF8_UNSUPPORTED, STAGE_EHLO, DELIVERY_NOT_SENT,
-                          "the relay does not offer SMTPUTF8");
-        return true;
-    }
-    if (t->needs_8bit && !c->eightbitmime) {
-        outcome_set_local(o, OUTCOME_EIGHTBITMIME_UNSUPPORTED, STAGE_EHLO, DELIVERY_NOT_SENT,
-                          "the relay does not offer 8BITMIME");
-        return true;
-    }
-    return false;
+    why = missing_extension(s, t, &code);
+    if (why)
+        outcome_set_local(o, code, STAGE_EHLO, DELIVERY_NOT_SENT, why);
+    return why != NULL;
 }
 
 void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uint64_t now)

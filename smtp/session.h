@@ -32,11 +32,12 @@ struct smtp_transaction {
     const char *const *rcpts;
     size_t n_rcpts;                     /* ≥ 1 */
     struct bytes_view content;          /* canonical: CRLF lines, ends with CRLF */
-    const char *envid;                  /* ENVID where DSN is offered (RFC 3461 §4.4), or NULL */
+    /* ENVID where DSN is offered (RFC 3461 §4.4): printable ASCII and spaces, at most 100; or NULL */
+    const char *envid;
     /* What the relay must offer, else EV_DONE with a clear outcome and nothing written (RFC 6152, 6531, 3461, 8689). */
     bool needs_8bit, needs_utf8, needs_dsn, require_tls;
     enum mail_dsn_ret dsn_ret;          /* RET=, when set */
-    unsigned dsn_notify;                /* MAIL_NOTIFY_…: NOTIFY= of each RCPT, with ORCPT; 0: neither */
+    unsigned dsn_notify;                /* MAIL_NOTIFY_…: NOTIFY= of each RCPT, with ORCPT where it fits; 0: neither */
     bool partial_reject;
     struct smtp_outcome outcome;        /* out: the mail's */
     /* out: n_rcpts of them, the caller's array. Accepted at RCPT and then refused with the body: the body's outcome */
@@ -91,8 +92,8 @@ bool smtp_session_next_event(struct smtp_session *s, struct smtp_event *ev);    
 uint64_t smtp_session_deadline(const struct smtp_session *s);           /* UINT64_MAX: none */
 
 bool smtp_session_is_ready(const struct smtp_session *s);
-/* Only when ready. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME): such a mail is EV_DONE at once,
- * nothing is written. */
+/* Only when ready. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME, DSN, REQUIRETLS): a mail that needs
+ * more is EV_DONE at once, nothing is written. */
 void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uint64_t now);
 /* idle sessions: QUIT, then EV_DEAD with quit_ok */
 void smtp_session_quit(struct smtp_session *s, uint64_t now);

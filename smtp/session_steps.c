@@ -12,6 +12,9 @@
 #define OUTPUT_LOW (64 * 1024)
 #define AUTH_LINE_MAX 512               /* RFC 4954 §4: with more, the initial response waits for the 334 */
 
+#define ORCPT_TYPE "rfc822;"
+#define ORCPT_MAX 500                   /* RFC 3461 §4.2: of the value, encoded */
+
 #define ECHO_MIN 8                      /* so many octets of a secret in a reply are no chance */
 
 #define TIMEOUT(field) offsetof(struct smtp_timeouts, field)
@@ -243,13 +246,64 @@ static void rset_reply(struct smtp_session *s, const struct smtp_awaited *a, con
     session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, "the relay refused RSET");
 }
 
-/* RFC 3461 §4.4: ENVID is xtext; ids are UUIDs, so anything that would need quoting is left out. */
-static bool is_plain_xtext(const char *s)
+/* RFC 3461 §4: xtext = *( xchar / hexchar ); xchar is "!" to "~" without "+" and "="; hexchar is "+" and two upper-case
+ * hexadecimal digits. */
+static bool is_xchar(char c)
 {
-    for (; *s; s++)
-        if (*s < '!' || *s > '~' || *s == '+' || *s == '=')
-            return false;
-    return true;
+    return c >= '!' && c <= '~' && c != '+' && c != '=';
+}
+
+static size_t xchars(const char *text)
+{
+    size_t n = 0;
+
+    while (is_xchar(text[n]))
+        n++;
+    return n;
+}
+
+static size_t xtext_length(const char *text)
+{
+    size_t n = 0;
+
+    for (; *text; text++)
+        n += is_xchar(*text) ? 1 : 3;
+    return n;
+}
+
+static void put_xtext(struct smtp_session *s, const char *text)
+{
+    char hexchar[4];
+
+    for (;;) {
+        size_t n = xchars(text);
+        if (n)
+            session_put(s, text, n);
+        if (!text[n])
+            return;
+        snprintf(hexchar, sizeof(hexchar), "+%02X", (unsigned char)text[n]);
+        put_str(s, hexchar);
+        text += n + 1;
+    }
+}
+
+/* RFC 3461 §4.3, §4.4; only where DSN is offered. */
+static void put_dsn_of_mail(struct smtp_session *s, const struct smtp_transaction *t)
+{
+    switch (t->dsn_ret) {
+    case MAIL_RET_UNSET:
+        break;
+    case MAIL_RET_FULL:
+        put_str(s, " RET=FULL");
+        break;
+    case MAIL_RET_HDRS:
+        put_str(s, " RET=HDRS");
+        break;
+    }
+    if (t->envid && t->envid[0]) {
+        put_str(s, " ENVID=");
+        put_xtext(s, t->envid);
+    }
 }
 
 static void mail_send(struct smtp_session *s)
@@ -268,10 +322,10 @@ static void mail_send(struct smtp_session *s)
         put_str(s, " BODY=8BITMIME");
     if (t->needs_utf8)
         put_str(s, " SMTPUTF8");
-    if (s->caps.dsn && t->envid && t->envid[0] && is_plain_xtext(t->envid)) {
-        put_str(s, " ENVID=");
-        put_str(s, t->envid);
-    }
+    if (t->require_tls)
+        put_str(s, " REQUIRETLS");
+    if (s->caps.dsn)
+        put_dsn_of_mail(s, t);
     put_str(s, "\r\n");
     s->f.mail_sent = true;
 }
@@ -287,11 +341,44 @@ static void mail_reply(struct smtp_session *s, const struct smtp_awaited *a, con
     classify_reply(STAGE_MAIL, "MAIL", r, &s->verdict);
 }
 
+/* RFC 3461 §4.1: notify-list = "NEVER" / 1#( "SUCCESS" / "FAILURE" / "DELAY" ). §4.2: ORCPT names the recipient as he
+ * was known here; the address type for what is not ASCII (RFC 6533) is one that few servers take. */
+static void put_dsn_of_rcpt(struct smtp_session *s, const char *rcpt)
+{
+    static const struct {
+        unsigned bit;
+        const char *word;
+    } words[] = {{MAIL_NOTIFY_SUCCESS, "SUCCESS"}, {MAIL_NOTIFY_FAILURE, "FAILURE"}, {MAIL_NOTIFY_DELAY, "DELAY"}};
+    unsigned notify = s->t->dsn_notify;
+    bool first = true;
+
+    put_str(s, " NOTIFY=");
+    if (notify & MAIL_NOTIFY_NEVER)
+        put_str(s, "NEVER");
+    for (size_t i = 0; i < ARRAY_LEN(words) && !(notify & MAIL_NOTIFY_NEVER); i++) {
+        if (!(notify & words[i].bit))
+            continue;
+        if (!first)
+            put_str(s, ",");
+        put_str(s, words[i].word);
+        first = false;
+    }
+    if (bytes_is_ascii(bytes_view_str(rcpt)) && strlen(ORCPT_TYPE) + xtext_length(rcpt) <= ORCPT_MAX) {
+        put_str(s, " ORCPT=" ORCPT_TYPE);
+        put_xtext(s, rcpt);
+    }
+}
+
 static void rcpt_send(struct smtp_session *s)
 {
+    const char *rcpt = s->t->rcpts[s->f.rcpts_sent];
+
     put_str(s, "RCPT TO:<");
-    put_str(s, s->t->rcpts[s->f.rcpts_sent]);
-    put_str(s, ">\r\n");
+    put_str(s, rcpt);
+    put_str(s, ">");
+    if (s->caps.dsn && s->t->dsn_notify)
+        put_dsn_of_rcpt(s, rcpt);
+    put_str(s, "\r\n");
     s->f.rcpts_sent++;
 }
 

@@ -5,7 +5,7 @@
 
 /* Fuzz target: a whole session with a server that says anything, in pieces of any size, with time passing. The first
  * byte chooses the settings; a byte 0xFF in what follows is a close, 0xFE two seconds, 0xFD a piece's end. A mail is
- * submitted whenever the session is ready. */
+ * submitted whenever the session is ready; what it needs of the relay changes from one to the next. */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -29,9 +29,42 @@ static void check(const struct smtp_outcome *o)
         unreachable("rejected without a reply");
 }
 
+/* What the relay did not offer is not used, and a mail that needs it is not begun. */
+static void check_needs(const struct world *w)
+{
+    const struct smtp_capabilities *c = smtp_session_capabilities(w->s);
+
+    if (w->t.outcome.code != OUTCOME_SENT)
+        return;
+    if ((w->t.needs_8bit && !c->eightbitmime) || (w->t.needs_utf8 && !c->smtputf8) || (w->t.needs_dsn && !c->dsn) ||
+        (w->t.require_tls && !c->requiretls))
+        unreachable("sent without what the mail needs");
+}
+
+static void submit(struct world *w)
+{
+    static const char *const to[] = {"b@y", "c+\xC3\xA9=@y"};
+    unsigned i = w->mails++;
+
+    w->t = (struct smtp_transaction){.from = "a@x",
+                                     .rcpts = to,
+                                     .n_rcpts = 2,
+                                     .rcpt_outcomes = w->rcpts,
+                                     .content = bytes_view_str("A: b\r\n\r\n.x\r\n"),
+                                     .envid = i % 2 ? "a+b=c d" : NULL,
+                                     .needs_8bit = i == 2,
+                                     .needs_utf8 = i == 3,
+                                     .needs_dsn = i == 4,
+                                     .require_tls = i == 5,
+                                     .dsn_ret = i % 2 ? MAIL_RET_HDRS : MAIL_RET_UNSET,
+                                     .dsn_notify = 2 * i,
+                                     .partial_reject = i % 3 == 1};
+    w->busy = true;
+    smtp_session_submit(w->s, &w->t, w->now);
+}
+
 static void drive(struct world *w)
 {
-    static const char *const to[] = {"b@y", "c@y"};
     struct smtp_event ev;
     struct bytes_view out;
 
@@ -42,20 +75,13 @@ static void drive(struct world *w)
             smtp_session_tls_started(w->s, w->now);
         if (ev.type == SMTP_EV_DONE) {
             check(&w->t.outcome);
+            check_needs(w);
             w->busy = false;
         }
         if (ev.type == SMTP_EV_DEAD)
             w->dead = true;
-        if (smtp_session_is_ready(w->s) && w->mails++ < 8) {
-            w->t = (struct smtp_transaction){.from = "a@x",
-                                             .rcpts = to,
-                                             .n_rcpts = 2,
-                                             .rcpt_outcomes = w->rcpts,
-                                             .content = bytes_view_str("A: b\r\n\r\n.x\r\n"),
-                                             .partial_reject = w->mails % 3 == 2};
-            w->busy = true;
-            smtp_session_submit(w->s, &w->t, w->now);
-        }
+        if (ev.type == SMTP_EV_READY && smtp_session_is_ready(w->s) && w->mails < 8)
+            submit(w);
         while ((out = smtp_session_output(w->s)).n)
             smtp_session_sent(w->s, out.n, w->now);
     }

@@ -8,6 +8,7 @@
 /* The runner of C:/S: scripts. */
 
 #define BIG (100 * 1024)
+#define WORD_MAX 300
 #define HELLO "Subject: x\r\n\r\nhello\r\n"
 #define DOTS "Subject: x\r\n\r\n.\r\n..a\r\nb\r\n"
 
@@ -20,10 +21,12 @@ struct run {
     struct bytes_queue written;         /* by the client, not yet compared */
     struct bytes_buf said;              /* by the server, not yet fed */
     struct smtp_transaction t;
+    const char *to[3];
+    char from_room[WORD_MAX], to_room[WORD_MAX], envid_room[WORD_MAX];      /* of the words of "> mail" */
     struct smtp_outcome rcpts[3], dead;
     char *big;
     unsigned line;
-    char where[200];
+    char where[400];
 };
 
 static void take_output(struct run *r)
@@ -53,10 +56,50 @@ static void feed(struct run *r)
     r->said.n = 0;
 }
 
+/* What stands behind `key` at the begin of a word; NULL when there is no such word. */
+static const char *find_word(const char *words, const char *key)
+{
+    for (const char *at = strstr(words, key); at; at = strstr(at + 1, key))
+        if (at[-1] == ' ')
+            return at + strlen(key);
+    return NULL;
+}
+
+static bool has_word(const char *words, const char *word)
+{
+    const char *end = find_word(words, word);
+
+    return end && (*end == ' ' || *end == '\0');
+}
+
+/* "key=value", copied to `room`; or what is meant without it. */
+static const char *word_value(const char *words, const char *key, char room[WORD_MAX], const char *otherwise)
+{
+    const char *value = find_word(words, key);
+
+    if (!value)
+        return otherwise;
+    ck_assert_uint_lt(strcspn(value, " "), WORD_MAX);
+    snprintf(room, WORD_MAX, "%.*s", (int)strcspn(value, " "), value);
+    return room;
+}
+
+static unsigned notify_bits(const char *words)
+{
+    static const char *const names[] = {"never", "success", "failure", "delay"};
+    char room[WORD_MAX];
+    const char *list = word_value(words, "notify=", room, "");
+    unsigned bits = 0;
+
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (strstr(list, names[i]))
+            bits |= 1u << i;
+    return bits;
+}
+
 static void submit(struct run *r, const char *words)
 {
-    static const char *const to[] = {"b@y", "c@y", "d@y"};
-    bool big = strstr(words, "big") != NULL;
+    bool big = has_word(words, "big");
 
     if (big && !r->big) {
         r->big = malloc(BIG);
@@ -64,17 +107,29 @@ static void submit(struct run *r, const char *words)
             memcpy(r->big + i, i % 64 ? "xx" : "\r\n", 2);
         memcpy(r->big + BIG - 2, "\r\n", 2);
     }
+    r->to[0] = word_value(words, "to=", r->to_room, "b@y");
+    r->to[1] = "c@y";
+    r->to[2] = "d@y";
     r->t = (struct smtp_transaction){
-        .from = "a@x",
-        .rcpts = to,
-        .n_rcpts = strstr(words, "three") ? 3 : strstr(words, "two") ? 2 : 1,
-        .content = big ? bytes_view(r->big, BIG) : bytes_view_str(strstr(words, "dots") ? DOTS : HELLO),
-        .envid = "id-1",
-        .needs_utf8 = strstr(words, "utf8") != NULL,
-        .needs_8bit = strstr(words, "8bit") != NULL,
-        .partial_reject = strstr(words, "reject") != NULL,
+        .from = word_value(words, "from=", r->from_room, "a@x"),
+        .rcpts = r->to,
+        .n_rcpts = has_word(words, "three") ? 3 : has_word(words, "two") ? 2 : 1,
+        .content = big ? bytes_view(r->big, BIG) : bytes_view_str(has_word(words, "dots") ? DOTS : HELLO),
+        .envid = word_value(words, "id=", r->envid_room, "id-1"),
+        .needs_utf8 = has_word(words, "utf8"),
+        .needs_8bit = has_word(words, "8bit"),
+        .needs_dsn = has_word(words, "dsn"),
+        .require_tls = has_word(words, "require_tls"),
+        .dsn_ret = has_word(words, "ret=full")   ? MAIL_RET_FULL
+                   : has_word(words, "ret=hdrs") ? MAIL_RET_HDRS
+                                                 : MAIL_RET_UNSET,
+        .dsn_notify = notify_bits(words),
+        .partial_reject = has_word(words, "reject"),
         .rcpt_outcomes = r->rcpts,
     };
+    for (char *p = r->envid_room; *p; p++)
+        if (*p == '_')
+            *p = ' ';
     ck_assert_msg(smtp_session_is_ready(r->s), "%s: not ready", r->where);
     smtp_session_submit(r->s, &r->t, r->now);
 }

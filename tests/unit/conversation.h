@@ -4,7 +4,9 @@
  *   S: TEXT     the server says it (CRLF is added). Lines in a row arrive together, or byte by byte
  *   S| TEXT     the same, without CRLF
  *   C: TEXT     the client's next line must be this; "C: *" is any line; "C. N" the next N octets, whatever they are
- *   > mail W    a mail is submitted; words: two, three (recipients), utf8, 8bit, reject (partial), big (100 kB), dots
+ *   > mail W    a mail is submitted; words: two, three (recipients), utf8, 8bit, dsn, require_tls (needed of the
+ *               relay), reject (partial), big (100 kB), dots, from=ADDRESS, to=ADDRESS (the first one), id=ENVID
+ *               ("_" is a space, nothing is none), ret=full, ret=hdrs, notify=never, notify=success,failure,delay
  *   ! EVENT     must be next: ready | start_tls | done CODE DELIVERY STAGE | dead CODE DELIVERY STAGE | quit;
  *               "! rcpt N CODE" looks at a recipient's outcome
  *               "! text TEXT" at the text of the reply that the session died of, "! one_flight on | off" at that;

@@ -9,6 +9,7 @@
 #define TIMES .timeouts = {.banner = 1000, .command = 2000, .tls = 1000, .write_stall = 3000, .final_reply = 4000}
 #define BARE {.ehlo_name = "me", .tls_mode = SMTP_TLS_NONE, .one_flight_max = 65536, .one_flight_idle = 5000, TIMES}
 #define TLS {.ehlo_name = "me", .tls_mode = SMTP_TLS_STARTTLS, .one_flight_max = 65536, .one_flight_idle = 5000, TIMES}
+#define IMPLICIT {.ehlo_name = "me", .tls_mode = SMTP_TLS_IMPLICIT, TIMES}
 #define AUTH {.ehlo_name = "me", .tls_mode = SMTP_TLS_STARTTLS, .user = "ann", .password = "secret", TIMES}
 
 #define GREETED "S: 220 hi\nC: EHLO me\n"
@@ -113,20 +114,6 @@ static const struct conversation lock_step[] = {
     {"dots are stuffed", LOCK_STEP, BARE,
      READY("") "> mail dots\nC: *\nS: 250 ok\nC: *\nS: 250 ok\nC: DATA\nS: 354 go\n"
                "C: Subject: x\nC: \nC: ..\nC: ...a\nC: b\nC: .\nS: 250 ok\n! done sent accepted body\n! ready\n"},
-    {"extensions used when offered", LOCK_STEP, BARE,
-     READY("S: 250-SIZE 1000\nS: 250-8BITMIME\nS: 250-SMTPUTF8\nS: 250-DSN\n") "> mail utf8\nC: MAIL FROM:<a@x> "
-                                                                               "SIZE=21 BODY=8BITMIME SMTPUTF8 "
-                                                                               "ENVID=id-1\nx close\n! done "
-                                                                               "connection_closed not_sent mail\n"
-                                                                               "! dead connection_closed not_sent "
-                                                                               "mail\n"},
-    {"too large for the relay", BOTH, BARE,
-     READY("S: 250-SIZE 20\n") "> mail\n! done message_too_large not_sent mail\n! ready\n"},
-    {"SMTPUTF8 not offered", BOTH, BARE,
-     READY("S: 250-8BITMIME\n") "> mail utf8\n! done smtputf8_unsupported not_sent ehlo\n! ready\n"},
-    {"SMTPUTF8 without 8BITMIME", BOTH, BARE,
-     READY("S: 250-SMTPUTF8\n") "> mail utf8\n! done smtputf8_unsupported not_sent ehlo\n! ready\n"},
-    {"8BITMIME not offered", BOTH, BARE, READY("") "> mail 8bit\n! done 8bitmime_unsupported not_sent ehlo\n! ready\n"},
     {"MAIL refused, and RSET before the next", LOCK_STEP, BARE,
      READY("") "> mail\nC: MAIL FROM:<a@x>\nS: 550 5.7.1 no\n"
                "! done sender_rejected rejected mail\n! rcpt 0 sender_rejected\n! ready\n> mail\nC: RSET\nS: 250 "
@@ -165,6 +152,149 @@ static const struct conversation lock_step[] = {
     {"QUIT", BOTH, BARE, READY("") "x quit\nC: QUIT\nS: 221 bye\n! quit\n"},
     {"QUIT, closed", BOTH, BARE, READY("") "x quit\nC: QUIT\nx close\n! quit\n"},
     {"QUIT, silence", BOTH, BARE, READY("") "x quit\nC: QUIT\nx wait 2000\n! quit\n"},
+};
+
+#define DSN_OFFERED "S: 250-DSN\n"
+#define REFUSED(outcome) "! done " outcome " not_sent ehlo\n! rcpt 0 " outcome "\n! ready\n"
+/* The envelope is as said, in lock-step and in one flight; then the mail goes its way. */
+#define ENVELOPE_LOCK_STEP(mail, rcpt) \
+    "C: " mail "\nS: 250 ok\nC: " rcpt "\nS: 250 ok\nC: DATA\nS: 354 go\n" BODY \
+    "C: .\nS: 250 ok\n! done sent accepted body\n! ready\n"
+#define ENVELOPE_PIPELINED(mail, rcpt) \
+    "C: " mail "\nC: " rcpt "\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n" BODY \
+    "C: .\nS: 250 ok\n! done sent accepted body\n! ready\n"
+#define ENVELOPE(name, offers, words, mail, rcpt) \
+    {name ", lock-step", LOCK_STEP, BARE, READY(offers) "> mail " words "\n" ENVELOPE_LOCK_STEP(mail, rcpt)}, \
+        {name ", pipelined", PIPELINED, BARE, READY(offers) "> mail " words "\n" ENVELOPE_PIPELINED(mail, rcpt)}
+#define ENVELOPE_IN_TLS(name, offers, words, mail, rcpt) \
+    {name ", lock-step", LOCK_STEP, TLS, \
+     SECURE(offers) "! ready\n> mail " words "\n" ENVELOPE_LOCK_STEP(mail, rcpt)}, \
+        {name ", pipelined", PIPELINED, TLS, \
+         SECURE(offers) "! ready\n> mail " words "\n" ENVELOPE_PIPELINED(mail, rcpt)}
+
+#define A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define PLUS10 "++++++++++"
+#define HEX10 "+2B+2B+2B+2B+2B+2B+2B+2B+2B+2B"
+#define PLUS50 PLUS10 PLUS10 PLUS10 PLUS10 PLUS10
+#define HEX50 HEX10 HEX10 HEX10 HEX10 HEX10
+
+static const struct conversation extensions[] = {
+    ENVELOPE("nothing offered, nothing said", "", "ret=full notify=success", "MAIL FROM:<a@x>", "RCPT TO:<b@y>"),
+    ENVELOPE("everything offered, nothing needed", "S: 250-8BITMIME\nS: 250-SMTPUTF8\nS: 250-REQUIRETLS\n" DSN_OFFERED,
+             "id=", "MAIL FROM:<a@x>", "RCPT TO:<b@y>"),
+    ENVELOPE("the order of all", "S: 250-SIZE 1000\nS: 250-8BITMIME\nS: 250-SMTPUTF8\n" DSN_OFFERED,
+             "utf8 8bit dsn ret=full notify=success,failure,delay",
+             "MAIL FROM:<a@x> SIZE=21 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=id-1",
+             "RCPT TO:<b@y> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;b@y"),
+
+    ENVELOPE("SIZE without a limit", "S: 250-SIZE\n", "", "MAIL FROM:<a@x> SIZE=21", "RCPT TO:<b@y>"),
+    ENVELOPE("SIZE 0", "S: 250-SIZE 0\n", "", "MAIL FROM:<a@x> SIZE=21", "RCPT TO:<b@y>"),
+    ENVELOPE("SIZE at its limit", "S: 250-SIZE 21\n", "", "MAIL FROM:<a@x> SIZE=21", "RCPT TO:<b@y>"),
+    ENVELOPE("SIZE that is no number", "S: 250-SIZE lots\n", "", "MAIL FROM:<a@x> SIZE=21", "RCPT TO:<b@y>"),
+    {"too large for the relay", BOTH, BARE,
+     READY("S: 250-SIZE 20\n") "> mail\n! done message_too_large not_sent mail\n! rcpt 0 message_too_large\n! ready\n"},
+
+    ENVELOPE("8BITMIME", "S: 250-8BITMIME\n", "8bit", "MAIL FROM:<a@x> BODY=8BITMIME", "RCPT TO:<b@y>"),
+    ENVELOPE("8BITMIME offered and not needed", "S: 250-8BITMIME\n", "", "MAIL FROM:<a@x>", "RCPT TO:<b@y>"),
+    {"8BITMIME not offered", BOTH, BARE, READY("") "> mail 8bit\n" REFUSED("8bitmime_unsupported")},
+    {"8BITMIME offered before TLS only", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250-8BITMIME\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n! start_tls\nx tls\n"
+             "C: EHLO me\nS: 250 relay\n! ready\n> mail 8bit\n" REFUSED("8bitmime_unsupported")},
+    {"8BITMIME of a server that has HELO only", BOTH, BARE,
+     GREETED "S: 502 what\nC: HELO me\nS: 250 relay\n! ready\n> mail 8bit\n" REFUSED("8bitmime_unsupported")},
+
+    ENVELOPE("SMTPUTF8", "S: 250-8BITMIME\nS: 250-SMTPUTF8\n", "utf8 from=\xC3\xA9@x to=\xC3\xB6@y",
+             "MAIL FROM:<\xC3\xA9@x> BODY=8BITMIME SMTPUTF8", "RCPT TO:<\xC3\xB6@y>"),
+    {"SMTPUTF8 not offered", BOTH, BARE,
+     READY("S: 250-8BITMIME\n") "> mail utf8\n" REFUSED("smtputf8_unsupported")},
+    {"SMTPUTF8 without 8BITMIME", BOTH, BARE,
+     READY("S: 250-SMTPUTF8\n") "> mail utf8\n" REFUSED("smtputf8_unsupported")},
+
+    ENVELOPE("our id as ENVID", DSN_OFFERED, "", "MAIL FROM:<a@x> ENVID=id-1", "RCPT TO:<b@y>"),
+    ENVELOPE("no ENVID", DSN_OFFERED, "id=", "MAIL FROM:<a@x>", "RCPT TO:<b@y>"),
+    ENVELOPE("DSN needed and offered", DSN_OFFERED, "dsn", "MAIL FROM:<a@x> ENVID=id-1", "RCPT TO:<b@y>"),
+    ENVELOPE("the empty sender", DSN_OFFERED, "dsn from= ret=hdrs notify=never",
+             "MAIL FROM:<> RET=HDRS ENVID=id-1", "RCPT TO:<b@y> NOTIFY=NEVER ORCPT=rfc822;b@y"),
+    ENVELOPE("RET=FULL", DSN_OFFERED, "ret=full id=", "MAIL FROM:<a@x> RET=FULL", "RCPT TO:<b@y>"),
+    ENVELOPE("RET=HDRS", DSN_OFFERED, "ret=hdrs", "MAIL FROM:<a@x> RET=HDRS ENVID=id-1", "RCPT TO:<b@y>"),
+    ENVELOPE("NOTIFY=SUCCESS", DSN_OFFERED, "id= notify=success", "MAIL FROM:<a@x>",
+             "RCPT TO:<b@y> NOTIFY=SUCCESS ORCPT=rfc822;b@y"),
+    ENVELOPE("NOTIFY=FAILURE", DSN_OFFERED, "id= notify=failure", "MAIL FROM:<a@x>",
+             "RCPT TO:<b@y> NOTIFY=FAILURE ORCPT=rfc822;b@y"),
+    ENVELOPE("NOTIFY=DELAY", DSN_OFFERED, "id= notify=delay", "MAIL FROM:<a@x>",
+             "RCPT TO:<b@y> NOTIFY=DELAY ORCPT=rfc822;b@y"),
+    ENVELOPE("NOTIFY of two", DSN_OFFERED, "id= notify=delay,success", "MAIL FROM:<a@x>",
+             "RCPT TO:<b@y> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@y"),
+    ENVELOPE("NOTIFY=NEVER stands alone", DSN_OFFERED, "id= notify=never,success", "MAIL FROM:<a@x>",
+             "RCPT TO:<b@y> NOTIFY=NEVER ORCPT=rfc822;b@y"),
+    ENVELOPE("xtext in ENVID and ORCPT", DSN_OFFERED, "id=a+b=c_d~! to=\"b+=\"@y notify=success",
+             "MAIL FROM:<a@x> ENVID=a+2Bb+3Dc+20d~!",
+             "RCPT TO:<\"b+=\"@y> NOTIFY=SUCCESS ORCPT=rfc822;\"b+2B+3D\"@y"),
+    ENVELOPE("xtext at both ends", DSN_OFFERED, "id=_+ to=+b@y+ notify=delay", "MAIL FROM:<a@x> ENVID=+20+2B",
+             "RCPT TO:<+b@y+> NOTIFY=DELAY ORCPT=rfc822;+2Bb@y+2B"),
+    ENVELOPE("an ENVID at its limit", DSN_OFFERED, "id=" A50 PLUS50, "MAIL FROM:<a@x> ENVID=" A50 HEX50,
+             "RCPT TO:<b@y>"),
+    {"an ENVID one past its limit", BOTH, BARE,
+     READY(DSN_OFFERED) "> mail id=" A50 A50 "a\n! done internal_error not_sent mail\n! ready\n"},
+    {"an ENVID with a control character", BOTH, BARE,
+     READY(DSN_OFFERED) "> mail id=a\tb\n! done internal_error not_sent mail\n! ready\n"},
+    {"an ENVID that is not ASCII", BOTH, BARE,
+     READY(DSN_OFFERED) "> mail id=\xC3\xA9\n! done internal_error not_sent mail\n! ready\n"},
+    ENVELOPE("no ORCPT for what is not ASCII", "S: 250-8BITMIME\nS: 250-SMTPUTF8\n" DSN_OFFERED,
+             "utf8 to=\xC3\xB6@y notify=failure", "MAIL FROM:<a@x> BODY=8BITMIME SMTPUTF8 ENVID=id-1",
+             "RCPT TO:<\xC3\xB6@y> NOTIFY=FAILURE"),
+    /* 7 of "rfc822;", 164 times "+2B", one "a": 500 */
+    ENVELOPE("an ORCPT at its limit", DSN_OFFERED,
+             "id= notify=failure to=" PLUS50 PLUS50 PLUS50 PLUS10 "++++a", "MAIL FROM:<a@x>",
+             "RCPT TO:<" PLUS50 PLUS50 PLUS50 PLUS10 "++++a> NOTIFY=FAILURE ORCPT=rfc822;" HEX50 HEX50 HEX50 HEX10
+             "+2B+2B+2B+2Ba"),
+    ENVELOPE("an ORCPT one past its limit", DSN_OFFERED,
+             "id= notify=failure to=" PLUS50 PLUS50 PLUS50 PLUS10 "++++aa", "MAIL FROM:<a@x>",
+             "RCPT TO:<" PLUS50 PLUS50 PLUS50 PLUS10 "++++aa> NOTIFY=FAILURE"),
+    {"DSN for each of three, one flight", PIPELINED, BARE,
+     READY("S: 250-CHUNKING\n" DSN_OFFERED) "> mail three dsn ret=hdrs notify=failure\n"
+                                            "C: MAIL FROM:<a@x> RET=HDRS ENVID=id-1\n"
+                                            "C: RCPT TO:<b@y> NOTIFY=FAILURE ORCPT=rfc822;b@y\n"
+                                            "C: RCPT TO:<c@y> NOTIFY=FAILURE ORCPT=rfc822;c@y\n"
+                                            "C: RCPT TO:<d@y> NOTIFY=FAILURE ORCPT=rfc822;d@y\n"
+                                            "C: BDAT 21 LAST\n" BODY
+                                            "S: 250 ok\nS: 250 ok\nS: 501 5.5.4 no\nS: 250 ok\nS: 250 ok\n! done sent accepted body\n! rcpt 1 recipients_rejected\n"
+                                            "! ready\n"},
+    {"a server that offers DSN and does not know RET", LOCK_STEP, BARE,
+     READY(DSN_OFFERED) "> mail dsn ret=full\nC: MAIL FROM:<a@x> RET=FULL ENVID=id-1\nS: 555 5.5.4 what is RET?\n"
+                        "! done sender_rejected rejected mail\n! ready\n"},
+    {"DSN not offered", BOTH, BARE, READY("") "> mail dsn\n" REFUSED("dsn_unsupported")},
+    {"DSN not offered, all of it wanted, for two", BOTH, BARE,
+     READY("S: 250-CHUNKING\n") "> mail two dsn ret=full notify=never\n! done dsn_unsupported not_sent ehlo\n"
+                                "! rcpt 0 dsn_unsupported\n! rcpt 1 dsn_unsupported\n! ready\n"},
+    {"DSN offered before TLS only", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250-DSN\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n! start_tls\nx tls\n"
+             "C: EHLO me\nS: 250 relay\n! ready\n> mail dsn\n" REFUSED("dsn_unsupported")},
+    {"refused beforehand, then one that needs nothing, without RSET", LOCK_STEP, BARE,
+     READY("") "> mail dsn\n" REFUSED("dsn_unsupported") "> mail require_tls\n" REFUSED("requiretls_unsupported")
+               "> mail\n" SENT_LOCK_STEP},
+
+    ENVELOPE_IN_TLS("REQUIRETLS", "S: 250-REQUIRETLS\n", "require_tls", "MAIL FROM:<a@x> REQUIRETLS", "RCPT TO:<b@y>"),
+    ENVELOPE_IN_TLS("REQUIRETLS offered and not needed", "S: 250-REQUIRETLS\n", "", "MAIL FROM:<a@x>", "RCPT TO:<b@y>"),
+    ENVELOPE_IN_TLS("REQUIRETLS and all the rest",
+                    "S: 250-REQUIRETLS\nS: 250-SIZE\nS: 250-8BITMIME\nS: 250-SMTPUTF8\n" DSN_OFFERED,
+                    "require_tls utf8 ret=hdrs notify=delay",
+                    "MAIL FROM:<a@x> SIZE=21 BODY=8BITMIME SMTPUTF8 REQUIRETLS RET=HDRS ENVID=id-1",
+                    "RCPT TO:<b@y> NOTIFY=DELAY ORCPT=rfc822;b@y"),
+    {"REQUIRETLS on a session that is TLS from its first byte", LOCK_STEP, IMPLICIT,
+     READY("S: 250-REQUIRETLS\n") "> mail require_tls\n"
+     ENVELOPE_LOCK_STEP("MAIL FROM:<a@x> REQUIRETLS", "RCPT TO:<b@y>")},
+    {"REQUIRETLS not offered", BOTH, TLS,
+     SECURE("") "! ready\n> mail require_tls\n" REFUSED("requiretls_unsupported")},
+    {"REQUIRETLS offered without TLS", BOTH, BARE,
+     READY("S: 250-REQUIRETLS\n") "> mail require_tls\n" REFUSED("requiretls_unsupported")},
+    {"REQUIRETLS offered before TLS only", BOTH, TLS,
+     GREETED "S: 250-relay\nS: 250-REQUIRETLS\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\n! start_tls\nx tls\n"
+             "C: EHLO me\nS: 250 relay\n! ready\n> mail require_tls\n" REFUSED("requiretls_unsupported")},
+    {"REQUIRETLS refused by name", LOCK_STEP, TLS,
+     SECURE("S: 250-REQUIRETLS\n") "! ready\n> mail require_tls\nC: MAIL FROM:<a@x> REQUIRETLS\n"
+                                   "S: 550 5.7.30 REQUIRETLS support required\n! done sender_rejected rejected mail\n"
+                                   "! ready\n"},
 };
 
 #define PIPED(to) "> mail" to "\nC: MAIL FROM:<a@x>\n"
@@ -429,6 +559,43 @@ START_TEST(test_many_recipients_go_in_pieces)
 }
 END_TEST
 
+#define COMMAND_MAX 1000
+
+/* RFC 3461 §4 lets MAIL and RCPT be longer than 512; with everything at its limit they still have less than 1000. */
+START_TEST(test_longest_commands)
+{
+    static char path[255], envid[101];
+    const char *to = path;
+    struct smtp_session_params params = IMPLICIT;
+    struct smtp_session *s = smtp_session_new(&params);
+    struct smtp_outcome rcpt;
+    struct smtp_transaction t = {.from = path, .rcpts = &to, .n_rcpts = 1, .rcpt_outcomes = &rcpt, .envid = envid,
+                                 .needs_8bit = true, .needs_utf8 = true, .needs_dsn = true, .require_tls = true,
+                                 .dsn_ret = MAIL_RET_FULL, .content = {"x\r\n", 3}};
+    struct bytes_view out;
+    const char *lf;
+
+    t.dsn_notify = MAIL_NOTIFY_SUCCESS | MAIL_NOTIFY_FAILURE | MAIL_NOTIFY_DELAY;
+    memset(path, 'a', 254);
+    memset(path, '+', 119);             /* encoded: 119 * 3 + 135 and "rfc822;" */
+    memset(envid, '=', 100);
+    smtp_session_start(s, 1);
+    say(s, "220 hi\r\n");
+    take_all(s, 1);
+    say(s, "250-relay\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-REQUIRETLS\r\n"
+           "250 DSN\r\n");
+    smtp_session_submit(s, &t, 1);
+    out = smtp_session_output(s);
+    lf = memchr(out.p, '\n', out.n);
+    ck_assert(memmem(out.p, out.n, "ENVID=+3D", 9) != NULL && memmem(out.p, out.n, "ORCPT=", 6) != NULL);
+    ck_assert_uint_gt((size_t)(lf - out.p), 600);
+    ck_assert_uint_lt((size_t)(lf - out.p), COMMAND_MAX);
+    ck_assert_uint_gt(out.n - (size_t)(lf - out.p), 700);
+    ck_assert_uint_lt(out.n - (size_t)(lf - out.p), COMMAND_MAX);       /* RCPT, with DATA */
+    smtp_session_free(s);
+}
+END_TEST
+
 /* The last line of defence: nothing of such a mail is written. */
 START_TEST(test_line_breaks_in_the_envelope)
 {
@@ -468,6 +635,7 @@ END_TEST
 TABLE(opening)
 TABLE(login)
 TABLE(lock_step)
+TABLE(extensions)
 TABLE(pipelined)
 TABLE(fates)
 
@@ -481,11 +649,13 @@ int main(void)
     tcase_add_loop_test(tc, test_opening, 0, (int)ARRAY_LEN(opening));
     tcase_add_loop_test(tc, test_login, 0, (int)ARRAY_LEN(login));
     tcase_add_loop_test(tc, test_lock_step, 0, (int)ARRAY_LEN(lock_step));
+    tcase_add_loop_test(tc, test_extensions, 0, (int)ARRAY_LEN(extensions));
     tcase_add_loop_test(tc, test_pipelined, 0, (int)ARRAY_LEN(pipelined));
     tcase_add_loop_test(tc, test_fates, 0, (int)ARRAY_LEN(fates));
     tcase_add_test(tc, test_auth_line_limit);
     tcase_add_test(tc, test_reply_line_limits);
     tcase_add_loop_test(tc, test_many_recipients_go_in_pieces, 0, 2);
+    tcase_add_test(tc, test_longest_commands);
     tcase_add_test(tc, test_line_breaks_in_the_envelope);
     suite_add_tcase(suite, tc);
     srunner_run_all(sr, CK_ENV);
