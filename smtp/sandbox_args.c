@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The arguments of MAIL and RCPT as the sandbox reads them: RFC 5321 §4.1.2, RFC 1870, RFC 3461, RFC 6152, RFC 6531. */
+/* The arguments of MAIL and RCPT as the sandbox reads them: RFC 5321 §4.1.2, RFC 1870, RFC 3461, RFC 4954, RFC 6152,
+ * RFC 6531, RFC 8689. */
 
 #define LOCAL_MAX 64
 #define PATH_MAX_OCTETS 254
@@ -89,17 +90,6 @@ static bool has_key(struct bytes_view param, const char *key, struct bytes_view 
     return true;
 }
 
-static bool read_size(struct bytes_view v, size_t *out)
-{
-    *out = 0;
-    for (size_t i = 0; i < v.n; i++) {
-        if (v.p[i] < '0' || v.p[i] > '9' || i >= 18)
-            return false;
-        *out = *out * 10 + (size_t)(v.p[i] - '0');
-    }
-    return v.n > 0;
-}
-
 static int hex(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
@@ -134,31 +124,53 @@ static bool is_one_of(struct bytes_view v, const char *const *words, size_t n)
     return false;
 }
 
-static bool mail_param(struct bytes_view param, struct sandbox_args *out)
+static bool read_body(struct bytes_view v, struct sandbox_args *out)
 {
-    static const char *const bodies[] = {"7BIT", "8BITMIME"}, *const returns[] = {"FULL", "HDRS"};
-    struct bytes_view v;
+    static const char *const words[] = {"7BIT", "8BITMIME"};
 
-    if (bytes_equal_nocase(param, bytes_view_str("SMTPUTF8"))) {
-        out->utf8 = true;
-        return true;
+    (void)out;
+    return is_one_of(v, words, ARRAY_LEN(words));
+}
+
+static bool read_ret(struct bytes_view v, struct sandbox_args *out)
+{
+    static const char *const words[] = {"FULL", "HDRS"};
+
+    (void)out;
+    return is_one_of(v, words, ARRAY_LEN(words));
+}
+
+static bool read_size(struct bytes_view v, struct sandbox_args *out)
+{
+    out->size = 0;
+    for (size_t i = 0; i < v.n; i++) {
+        if (v.p[i] < '0' || v.p[i] > '9' || i >= 18)
+            return false;
+        out->size = out->size * 10 + (size_t)(v.p[i] - '0');
     }
-    if (has_key(param, "SIZE=", &v))
-        return read_size(v, &out->size);
-    if (has_key(param, "BODY=", &v))
-        return is_one_of(v, bodies, ARRAY_LEN(bodies));
-    if (has_key(param, "RET=", &v))
-        return is_one_of(v, returns, ARRAY_LEN(returns));
-    if (has_key(param, "ENVID=", &v))
-        return read_xtext(v, out->envid, sizeof(out->envid));
-    return has_key(param, "AUTH=", &v);
+    return v.n > 0;
+}
+
+static bool read_envid(struct bytes_view v, struct sandbox_args *out)
+{
+    return read_xtext(v, out->envid, sizeof(out->envid));
+}
+
+/* RFC 4954 §5: the submitter, as xtext; "<>" is one too. */
+static bool read_auth(struct bytes_view v, struct sandbox_args *out)
+{
+    char decoded[512];
+
+    (void)out;
+    return read_xtext(v, decoded, sizeof(decoded));
 }
 
 /* RFC 3461 §4.1: NEVER stands alone. */
-static bool is_notify(struct bytes_view v)
+static bool read_notify(struct bytes_view v, struct sandbox_args *out)
 {
     static const char *const words[] = {"SUCCESS", "FAILURE", "DELAY"};
 
+    (void)out;
     if (bytes_equal_nocase(v, bytes_view_str("NEVER")))
         return true;
     for (;;) {
@@ -172,29 +184,60 @@ static bool is_notify(struct bytes_view v)
     }
 }
 
-static bool is_orcpt(struct bytes_view v)
+/* RFC 3461 §4.2: original-recipient-address = addr-type ";" xtext; addr-type is an atom. */
+static bool read_orcpt(struct bytes_view v, struct sandbox_args *out)
 {
     const char *semicolon = memchr(v.p, ';', v.n);
-    char decoded[512];
-
-    return semicolon && semicolon > v.p &&
-           read_xtext(cut(v, (size_t)(semicolon - v.p) + 1), decoded, sizeof(decoded));
-}
-
-static bool rcpt_param(struct bytes_view param, struct sandbox_args *out)
-{
-    struct bytes_view v;
+    char decoded[SANDBOX_ORCPT_MAX + 1];
 
     (void)out;
-    return (has_key(param, "NOTIFY=", &v) && is_notify(v)) || (has_key(param, "ORCPT=", &v) && is_orcpt(v));
+    if (!semicolon || semicolon == v.p || v.n > SANDBOX_ORCPT_MAX)
+        return false;
+    for (const char *p = v.p; p < semicolon; p++)
+        if (!((*p | 32) >= 'a' && (*p | 32) <= 'z') && !(*p >= '0' && *p <= '9') && *p != '-')
+            return false;
+    return read_xtext(cut(v, (size_t)(semicolon - v.p) + 1), decoded, sizeof(decoded));
 }
 
-static int take_params(struct bytes_view arg, bool (*take)(struct bytes_view, struct sandbox_args *),
-                       struct sandbox_args *out, char refusal_out[128])
+/* A key that ends in "=" wants a value; the others have none. */
+struct param_row {
+    enum sandbox_param param;
+    const char *key;
+    bool (*read)(struct bytes_view value, struct sandbox_args *out);
+};
+
+static const struct param_row mail_params[] = {
+    {SANDBOX_SIZE, "SIZE=", read_size}, {SANDBOX_BODY, "BODY=", read_body}, {SANDBOX_SMTPUTF8, "SMTPUTF8", NULL},
+    {SANDBOX_RET, "RET=", read_ret}, {SANDBOX_ENVID, "ENVID=", read_envid}, {SANDBOX_AUTH, "AUTH=", read_auth},
+    {SANDBOX_REQUIRETLS, "REQUIRETLS", NULL},
+};
+
+static const struct param_row rcpt_params[] = {
+    {SANDBOX_NOTIFY, "NOTIFY=", read_notify}, {SANDBOX_ORCPT, "ORCPT=", read_orcpt},
+};
+
+static bool take_param(const struct param_row *rows, size_t n, struct bytes_view param, struct sandbox_args *out)
+{
+    struct bytes_view value;
+
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].read ? !has_key(param, rows[i].key, &value)
+                         : !bytes_equal_nocase(param, bytes_view_str(rows[i].key)))
+            continue;
+        if ((out->said & rows[i].param) || (rows[i].read && !rows[i].read(value, out)))
+            return false;
+        out->said |= rows[i].param;
+        return true;
+    }
+    return false;
+}
+
+static int take_params(struct bytes_view arg, const struct param_row *rows, size_t n, struct sandbox_args *out,
+                       char refusal_out[128])
 {
     while (arg.n) {
         struct bytes_view param = next_param(&arg);
-        if (!take(param, out)) {
+        if (!take_param(rows, n, param, out)) {
             snprintf(refusal_out, 128, "%s%.*s", "555 5.5.4 Not a parameter here, or not a value for it: ",
                      param.n > 60 || !bytes_is_ascii(param) ? 0 : (int)param.n, param.p);
             return -1;
@@ -206,11 +249,12 @@ static int take_params(struct bytes_view arg, bool (*take)(struct bytes_view, st
 int sandbox_args_mail(struct bytes_view arg, struct sandbox_args *out, char refusal_out[128])
 {
     memset(out, 0, sizeof(*out));
-    if (take_path(&arg, "FROM:", out, refusal_out) < 0 || take_params(arg, mail_param, out, refusal_out) < 0)
+    if (take_path(&arg, "FROM:", out, refusal_out) < 0 ||
+        take_params(arg, mail_params, ARRAY_LEN(mail_params), out, refusal_out) < 0)
         return -1;
     if (out->path.n && !is_mailbox(out->path))
         return refuse(refusal_out, "501 5.1.7 The sender is not local@domain");
-    if (!bytes_is_ascii(out->path) && !(out->utf8 && bytes_is_utf8(out->path)))
+    if (!bytes_is_ascii(out->path) && !((out->said & SANDBOX_SMTPUTF8) && bytes_is_utf8(out->path)))
         return refuse(refusal_out, "553 5.6.7 A sender that is not ASCII needs SMTPUTF8");
     return 0;
 }
@@ -218,7 +262,8 @@ int sandbox_args_mail(struct bytes_view arg, struct sandbox_args *out, char refu
 int sandbox_args_rcpt(struct bytes_view arg, struct sandbox_args *out, char refusal_out[128])
 {
     memset(out, 0, sizeof(*out));
-    if (take_path(&arg, "TO:", out, refusal_out) < 0 || take_params(arg, rcpt_param, out, refusal_out) < 0)
+    if (take_path(&arg, "TO:", out, refusal_out) < 0 ||
+        take_params(arg, rcpt_params, ARRAY_LEN(rcpt_params), out, refusal_out) < 0)
         return -1;
     return is_mailbox(out->path) ? 0 : refuse(refusal_out, "501 5.1.3 The recipient is not local@domain");
 }

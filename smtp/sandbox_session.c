@@ -120,6 +120,8 @@ static void on_ehlo(struct sandbox_session *s, struct bytes_view arg)
     reply(s, "250-8BITMIME");
     reply(s, "250-SMTPUTF8");
     reply(s, "250-DSN");
+    if (s->tls)                         /* RFC 8689 §2: not before */
+        reply(s, "250-REQUIRETLS");
     reply(s, "250 ENHANCEDSTATUSCODES");
 }
 
@@ -313,7 +315,7 @@ static void on_mail(struct sandbox_session *s, struct bytes_view arg)
         reply(s, "451 4.3.0 No memory");
         return;
     }
-    s->utf8 = a.utf8;
+    s->utf8 = (a.said & SANDBOX_SMTPUTF8) != 0;
     if (is_uuid(a.envid))
         memcpy(s->mail->id, a.envid, sizeof(s->mail->id));
     else

@@ -169,7 +169,8 @@ CONVERSATION(auth_with_empty_answer)
 CONVERSATION(data_whole)
 {
     log_in();
-    talk("MAIL FROM:<ann@example.com> SIZE=99 BODY=8BITMIME ENVID=01928c3e-7a10-7b3c-8f00-0123456789ab RET=HDRS\r\n"
+    talk("MAIL FROM:<ann@example.com> SIZE=99 BODY=8BITMIME RET=HDRS "
+         "ENVID=01928c3e-7a10-7b3c-8f00-0123456789ab REQUIRETLS\r\n"
          "RCPT TO:<bob@example.com> NOTIFY=FAILURE,DELAY ORCPT=rfc822;bob+2Bx@example.com\r\n"
          "RCPT TO:<\"b > c\"@example.com>\r\nDATA\r\n", "250 2.1.0|250 2.1.5|250 2.1.5|354");
     talk("X: y\r\nsubject:\tHello\r\n  world\r\nTo: x\r\n\r\nSubject: no\r\n..\r\n.dot\r\n...\r\n.\r\n",
@@ -215,6 +216,33 @@ CONVERSATION(bdat_refusals)
     talk("MAIL FROM:<a@b.c>\r\nBDAT 6 LAST\r\nQUIT\r\n", "250|503 5.5.1 RCPT");
     talk("MAIL FROM:<a@b.c>\r\nRCPT TO:<x@fail.test>\r\nBDAT 6 LAST\r\nQUIT\r\n", "250|550|554 5.5.1");
     talk(TO_RCPT "BDAT 3\r\na\r\nDATA\r\nRCPT TO:<c@d.e>\r\n", "250|250|250|503 5.5.1 BDAT|503");
+}
+
+static size_t count_in_output(const char *what)
+{
+    struct bytes_view v = bytes_queue_view(sandbox_session_output(s));
+    const char *at = v.p, *end = v.p + v.n;
+    size_t n = 0;
+
+    while ((at = memmem(at, (size_t)(end - at), what, strlen(what)))) {
+        n++;
+        at++;
+    }
+    return n;
+}
+
+/* RFC 8689 §2: REQUIRETLS is offered over TLS only. */
+CONVERSATION(what_is_offered)
+{
+    feed("EHLO me\r\n", 9);
+    ck_assert_uint_eq(count_in_output("REQUIRETLS"), 0);
+    ck_assert_uint_eq(count_in_output("250-DSN\r\n"), 1);
+    talk("STARTTLS\r\n", "250|220");
+    sandbox_session_tls_started(s, "TLSv1.3", "X");
+    feed("EHLO me\r\n", 9);
+    ck_assert_uint_eq(count_in_output("250-REQUIRETLS\r\n"), 1);
+    ck_assert_uint_eq(count_in_output("250-DSN\r\n"), 1);
+    ck_assert_uint_eq(count_in_output("STARTTLS"), 0);
 }
 
 static void big(const char *head, size_t n, const char *tail, const char *expected)
@@ -290,6 +318,10 @@ CONVERSATION(old_commands_are_forgotten)
     ck_assert_str_eq(mails[0]->commands[1199], "BDAT 0 LAST");
 }
 
+#define TEN "0123456789"
+#define NINETY TEN TEN TEN TEN TEN TEN TEN TEN TEN
+#define HUNDRED NINETY TEN
+
 static const struct {
     const char *line, *reply;
 } arguments[] = {
@@ -305,8 +337,27 @@ static const struct {
     {"MAIL FROM:<a@b.c> RET=ALL", "555"}, {"MAIL FROM:<a@b.c> WHAT", "555 5.5.4"}, {"MAIL FROM:<a@b.c> ", "555"},
     {"MAIL FROM:<a@b.c>  SIZE=1", "555"}, {"MAIL FROM:<a@b.c> ENVID=a+2", "555"},
         {"MAIL FROM:<a@b.c> ENVID=a=b", "555"},
+    {"MAIL FROM:<a@b.c> AUTH=a=b", "555"}, {"MAIL FROM:<a@b.c> ret=hdrs", "250"}, {"MAIL FROM:<a@b.c> RET=", "555"},
+    {"MAIL FROM:<a@b.c> RET=FULL RET=HDRS", "555"}, {"MAIL FROM:<a@b.c> RET", "555"},
+    {"MAIL FROM:<a@b.c> SIZE=1 SIZE=1", "555"}, {"MAIL FROM:<a@b.c> SMTPUTF8 SMTPUTF8", "555"},
+    {"MAIL FROM:<a@b.c> SMTPUTF8=yes", "555"}, {"MAIL FROM:<a@b.c> REQUIRETLS", "250"},
+    {"MAIL FROM:<a@b.c> requiretls RET=FULL", "250"}, {"MAIL FROM:<a@b.c> REQUIRETLS=", "555"},
+    {"MAIL FROM:<a@b.c> REQUIRETLS=YES", "555"}, {"MAIL FROM:<a@b.c> REQUIRETLS REQUIRETLS", "555"},
+    {"RCPT TO:<a@b.c> REQUIRETLS", "555"}, {"RCPT TO:<a@b.c> RET=FULL", "555"},
+    {"MAIL FROM:<a@b.c> ENVID=", "555"}, {"MAIL FROM:<a@b.c> ENVID=a+", "555"}, {"MAIL FROM:<a@b.c> ENVID=+2b", "555"},
+    {"MAIL FROM:<a@b.c> ENVID=+20", "250"}, {"MAIL FROM:<a@b.c> ENVID=\xc3\xa9", "555"},
+    {"MAIL FROM:<a@b.c> ENVID=" HUNDRED, "250"}, {"MAIL FROM:<a@b.c> ENVID=" HUNDRED "x", "555"},
     {"MAIL FROM:<a@b.c> ENVID=a+2Bb", "250"}, {"MAIL FROM:<a@b.c> NOTIFY=NEVER", "555"},
     {"RCPT TO:<a@b.c> NOTIFY=NEVER", "250"}, {"RCPT TO:<a@b.c> NOTIFY=NEVER,DELAY", "555"},
+    {"RCPT TO:<a@b.c> NOTIFY=SUCCESS,FAILURE,DELAY", "250"}, {"RCPT TO:<a@b.c> notify=delay", "250"},
+    {"RCPT TO:<a@b.c> NOTIFY=SUCCESS,NEVER", "555"}, {"RCPT TO:<a@b.c> NOTIFY=NEVER NOTIFY=NEVER", "555"},
+    {"RCPT TO:<a@b.c> NOTIFY=ALWAYS", "555"}, {"RCPT TO:<a@b.c> NOTIFY", "555"},
+    {"RCPT TO:<a@b.c> ORCPT=rfc822;b+2Bc@d.e", "250"}, {"RCPT TO:<a@b.c> ORCPT=rfc822;b+2bc@d.e", "555"},
+    {"RCPT TO:<a@b.c> ORCPT=rfc822;b=c@d.e", "555"}, {"RCPT TO:<a@b.c> ORCPT=;a@b.c", "555"},
+    {"RCPT TO:<a@b.c> ORCPT=rfc 822;a@b.c", "555"}, {"RCPT TO:<a@b.c> ORCPT=rfc_822;a@b.c", "555"},
+    {"RCPT TO:<a@b.c> ORCPT=rfc822;a ORCPT=rfc822;a", "555"}, {"RCPT TO:<a@b.c> ORCPT=utf-8;\xc3\xa9@b.c", "555"},
+    {"RCPT TO:<a@b.c> ORCPT=rfc822;" HUNDRED HUNDRED HUNDRED HUNDRED NINETY "xxx", "250"},
+    {"RCPT TO:<a@b.c> ORCPT=rfc822;" HUNDRED HUNDRED HUNDRED HUNDRED NINETY "xxxx", "555"},
     {"RCPT TO:<a@b.c> NOTIFY=", "555"}, {"RCPT TO:<a@b.c> NOTIFY=DELAY,", "555"}, {"RCPT TO:<a@b.c> ORCPT=x", "555"},
     {"RCPT TO:<a@b.c> ORCPT=rfc822;", "555"}, {"RCPT TO:<a@b.c> SIZE=1", "555"}, {"RCPT TO:<>", "501 5.1.3"},
     {"RCPT TO:<abc>", "501 5.1.3"}, {"RCPT FROM:<a@b.c>", "501"}, {"RCPT TO:<\xc3\xa9@b.c>", "553 5.6.7"},
@@ -315,7 +366,7 @@ static const struct {
 
 START_TEST(arguments_are_read_strictly)
 {
-    char line[200];
+    char line[600];
 
     log_in();
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++) {
@@ -358,6 +409,7 @@ int main(void)
     tcase_add_loop_test(t, data_whole, 0, 2);
     tcase_add_loop_test(t, bdat_whole, 0, 2);
     tcase_add_loop_test(t, bdat_refusals, 0, 2);
+    tcase_add_loop_test(t, what_is_offered, 0, 2);
     tcase_add_loop_test(t, size_limits, 0, 2);
     tcase_add_loop_test(t, recipient_limit, 0, 2);
     tcase_add_loop_test(t, line_limits, 0, 2);

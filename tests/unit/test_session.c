@@ -258,8 +258,8 @@ static const struct conversation extensions[] = {
                                             "C: RCPT TO:<c@y> NOTIFY=FAILURE ORCPT=rfc822;c@y\n"
                                             "C: RCPT TO:<d@y> NOTIFY=FAILURE ORCPT=rfc822;d@y\n"
                                             "C: BDAT 21 LAST\n" BODY
-                                            "S: 250 ok\nS: 250 ok\nS: 501 5.5.4 no\nS: 250 ok\nS: 250 ok\n! done sent accepted body\n! rcpt 1 recipients_rejected\n"
-                                            "! ready\n"},
+                                            "S: 250 ok\nS: 250 ok\nS: 501 5.5.4 no\nS: 250 ok\nS: 250 ok\n"
+                                            "! done sent accepted body\n! rcpt 1 recipients_rejected\n! ready\n"},
     {"a server that offers DSN and does not know RET", LOCK_STEP, BARE,
      READY(DSN_OFFERED) "> mail dsn ret=full\nC: MAIL FROM:<a@x> RET=FULL ENVID=id-1\nS: 555 5.5.4 what is RET?\n"
                         "! done sender_rejected rejected mail\n! ready\n"},
