@@ -126,10 +126,11 @@ size_t bytes_distance(const char *a, const char *b)
     return last[nb];
 }
 
-/* Room for `need` bytes in all plus a NUL; doubles, so that adding is linear. */
+/* Room for `need` bytes in all plus a NUL; doubles, so that adding is linear. What is asked for first is had exactly:
+ * who knows the size pays for no more. */
 static bool grow(char **p, size_t *cap, size_t need, size_t max)
 {
-    size_t want = *cap ? *cap : 256;
+    size_t want = *cap ? *cap : need < 256 ? 256 : need + 1;
     char *q;
 
     if (need > max)

@@ -71,6 +71,8 @@ struct mail {
     /* A finished message (RFC 5322) that raw_check has passed; then only the envelope, message_id, relay, tags,
      * metadata and what stands between them here count. p NULL: to be composed. */
     struct bytes_view raw;
+    /* What raw_read found in it (struct raw_facts); message_id is set when it has its own. */
+    bool raw_has_date, raw_is_8bit, raw_is_utf8_header;
 
     void **keeps;                       /* blocks that contents point into */
     size_t n_keeps;

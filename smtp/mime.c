@@ -1,103 +1,18 @@
 #include "smtp/mime.h"
 
 #include "smtp/address.h"
-#include "smtp/mime_body.h"
 #include "smtp/mime_header.h"
+#include "smtp/mime_tree.h"
+#include "smtp/raw.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* struct mail -> canonical bytes: the header, then a small tree of parts. */
+/* struct mail -> canonical bytes: the header, then the parts; or a finished message and what it lacks. */
 
-#define TREE_DEPTH 4                    /* mixed, related, alternative, leaf */
-#define PREFIX_MAX 80
-
-/* A leaf has content, a multipart has children. The tree is ours, never the caller's, so its depth is known. */
-struct part {
-    const char *type;
-    struct bytes_view content;
-    const struct part *children;
-    size_t n_children;
-};
-
-/* Boundaries are "=_ID.N": "=_" comes in neither quoted-printable nor base64 (RFC 2045 §6.7), and for 7bit the text is
- * searched. */
-struct tree {
-    struct bytes_buf *out;
-    char prefix[PREFIX_MAX];
-    struct {
-        const struct part *part;
-        size_t next;                    /* child to be written */
-        unsigned number;
-    } stack[TREE_DEPTH];
-    size_t depth;
-    unsigned n_boundaries;
-};
-
-static void add_boundary(struct tree *t, unsigned number)
-{
-    bytes_buf_add_str(t->out, t->prefix);
-    bytes_buf_printf(t->out, "%u", number);
-}
-
-/* The part's own header fields, the empty line, and a leaf's content; a multipart waits on the stack for its children.
- */
-static void open_part(struct tree *t, const struct part *p)
-{
-    enum mime_encoding encoding;
-
-    bytes_buf_add_str(t->out, "Content-Type: ");
-    bytes_buf_add_str(t->out, p->type);
-    if (p->n_children) {
-        if (t->depth == TREE_DEPTH)
-            unreachable("part tree too deep");
-        t->stack[t->depth].part = p;
-        t->stack[t->depth].next = 0;
-        t->stack[t->depth++].number = ++t->n_boundaries;
-        bytes_buf_add_str(t->out, ";\r\n boundary=\"");
-        add_boundary(t, t->n_boundaries);
-        bytes_buf_add_str(t->out, "\"\r\n");
-        return;
-    }
-    encoding = mime_body_choose(p->content);
-    bytes_buf_add_str(t->out, "\r\nContent-Transfer-Encoding: ");
-    bytes_buf_add_str(t->out, mime_encoding_name(encoding));
-    bytes_buf_add_str(t->out, "\r\n\r\n");
-    mime_body_write(encoding, p->content, t->out);
-}
-
-/* RFC 2046 §5.1.1: the CRLF before a delimiter belongs to it, so a part's content is exactly what was given. */
-static void write_tree(struct tree *t, const struct part *root)
-{
-    open_part(t, root);
-    while (t->depth) {
-        const struct part *p = t->stack[t->depth - 1].part;
-        size_t i = t->stack[t->depth - 1].next++;
-        bytes_buf_add_str(t->out, "\r\n--");
-        add_boundary(t, t->stack[t->depth - 1].number);
-        if (i == p->n_children) {
-            bytes_buf_add_str(t->out, "--");
-            t->depth--;
-            continue;
-        }
-        bytes_buf_add_str(t->out, "\r\n");
-        open_part(t, &p->children[i]);
-    }
-}
-
-static bool occurs(struct bytes_view text, const char *word)
-{
-    return text.n && memmem(text.p, text.n, word, strlen(word));
-}
-
-/* The id is unknown to whoever wrote the text, so the first choice is free in all but tests. */
-static void choose_prefix(struct tree *t, const struct mail *m, const char *id)
-{
-    snprintf(t->prefix, sizeof(t->prefix), "=_%.40s.", id);
-    for (unsigned k = 1; occurs(m->text, t->prefix) || occurs(m->html, t->prefix); k++)
-        snprintf(t->prefix, sizeof(t->prefix), "=_%.40s_%u.", id, k);
-}
+#define HEADER_EXTRA 1024               /* field names and what is ours */
+#define FIELD_EXTRA 100
+#define SHRINK_FROM 4096                /* octets too many that are worth giving back */
 
 static bool is_named(const struct mail_pair *h, const char *name)
 {
@@ -127,9 +42,19 @@ static void write_own_header(struct bytes_buf *out, const struct mail_pair *h, b
     mime_header_own(out, h->name, bytes_view_str(h->value));
 }
 
-static char *make_message_id(const struct mail *m, const char *id)
+/* From's domain, or what is nearest to it: a finished message may be sent from <>. */
+static struct bytes_view id_domain(const struct mail *m)
 {
     struct bytes_view domain = address_domain(m->from.email ? m->from.email : "");
+
+    if (!domain.n)
+        domain = address_domain(m->envelope_from.email ? m->envelope_from.email : "");
+    return domain.n ? domain : bytes_view_str("localhost");
+}
+
+static char *make_message_id(const struct mail *m, const char *id)
+{
+    struct bytes_view domain = id_domain(m);
     struct bytes_buf b;
 
     if (m->message_id)
@@ -151,6 +76,12 @@ static bool list_is_utf8(const struct mail_address_list *l)
     return false;
 }
 
+static bool addresses_are_utf8(const struct mail *m)
+{
+    return m->from.utf8 || list_is_utf8(&m->to) || list_is_utf8(&m->cc) || list_is_utf8(&m->bcc) ||
+           list_is_utf8(&m->reply_to) || m->envelope_from.utf8 || list_is_utf8(&m->envelope_to);
+}
+
 static void write_header(const struct mail *m, const struct mime_params *p, struct bytes_buf *out,
                          struct mime_message *msg)
 {
@@ -166,38 +97,121 @@ static void write_header(const struct mail *m, const struct mime_params *p, stru
     bytes_buf_add_str(out, "Message-ID: ");
     bytes_buf_add_str(out, msg->message_id);
     bytes_buf_add_str(out, "\r\nMIME-Version: 1.0\r\n");
-    msg->needs_utf8 = m->from.utf8 || list_is_utf8(&m->to) || list_is_utf8(&m->cc) || list_is_utf8(&m->bcc) ||
-                      list_is_utf8(&m->reply_to);
+    msg->needs_utf8 = addresses_are_utf8(m);
     for (size_t i = 0; i < m->headers.n; i++)
         write_own_header(out, &m->headers.v[i], &msg->needs_utf8);
+    if (m->unsubscribe_url || m->unsubscribe_mailto)
+        mime_header_unsubscribe(out, m->unsubscribe_url, m->unsubscribe_mailto);
 }
 
-static void write_content(const struct mail *m, const char *id, struct bytes_buf *out)
+/* Encoded words make a text at most twice as long; so does folding. */
+static size_t text_size(const char *s)
 {
-    const struct part text = {.type = "text/plain; charset=utf-8", .content = m->text};
-    const struct part html = {.type = "text/html; charset=utf-8", .content = m->html};
-    const struct part both[2] = {text, html};
-    const struct part alternative = {.type = "multipart/alternative", .children = both, .n_children = ARRAY_LEN(both)};
-    struct tree t = {.out = out};
+    return s ? 2 * strlen(s) + FIELD_EXTRA : 0;
+}
 
-    choose_prefix(&t, m, id);
-    write_tree(&t, m->text.p && m->html.p ? &alternative : m->html.p ? &html : &text);
-    if (!out->failed && out->p[out->n - 1] != '\n')
-        bytes_buf_add(out, "\r\n", 2);
+static size_t addresses_size(const struct mail_address *v, size_t n)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < n; i++)
+        size += strlen(v[i].email) + 8 + text_size(v[i].name);
+    return size;
+}
+
+static size_t header_size(const struct mail *m, const struct mime_message *msg)
+{
+    size_t size = HEADER_EXTRA + strlen(msg->message_id) + text_size(m->subject);
+
+    if (m->from.email)
+        size += addresses_size(&m->from, 1);
+    size += addresses_size(m->to.v, m->to.n) + addresses_size(m->cc.v, m->cc.n) +
+            addresses_size(m->reply_to.v, m->reply_to.n);
+    for (size_t i = 0; i < m->headers.n; i++)
+        size += strlen(m->headers.v[i].name) + text_size(m->headers.v[i].value);
+    return size + text_size(m->unsubscribe_url) + text_size(m->unsubscribe_mailto);
+}
+
+static int compose(const struct mail *m, const struct mime_params *p, struct bytes_buf *b, struct mime_message *out)
+{
+    struct mime_tree *tree = mime_tree_new(m, p->id);
+
+    if (!tree)
+        return -1;
+    bytes_buf_reserve(b, header_size(m, out) + mime_tree_size(tree));
+    write_header(m, p, b, out);
+    mime_tree_write(tree, b);
+    if (!b->failed && b->p[b->n - 1] != '\n')
+        bytes_buf_add(b, "\r\n", 2);
+    mime_tree_free(tree);
+    return b->failed ? -1 : 0;
+}
+
+/* Line ends that are not CRLF, each of which takes an octet more. */
+static size_t count_lone_lf(struct bytes_view v)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < v.n; i++) {
+        const char *lf = memchr(v.p + i, '\n', v.n - i);
+        if (!lf)
+            break;
+        i = (size_t)(lf - v.p);
+        count += i == 0 || v.p[i - 1] != '\r';
+    }
+    return count;
+}
+
+static void compose_raw(const struct mail *m, const struct mime_params *p, struct bytes_buf *b,
+                        struct mime_message *out)
+{
+    struct bytes_buf add;
+
+    bytes_buf_init(&add, 0);
+    bytes_buf_add(&add, "", 0);
+    if (!m->raw_has_date)
+        mime_header_date(&add, p->date_unix);
+    if (!m->message_id) {
+        bytes_buf_add_str(&add, "Message-ID: ");
+        bytes_buf_add_str(&add, out->message_id);
+        bytes_buf_add(&add, "\r\n", 2);
+    }
+    bytes_buf_reserve(b, m->raw.n + count_lone_lf(m->raw) + add.n + 2);
+    b->failed |= add.failed;
+    if (!b->failed)
+        raw_write(m->raw, bytes_buf_view(&add), b);
+    bytes_buf_deinit(&add);
+    out->needs_8bit = m->raw_is_8bit;
+    out->needs_utf8 = m->raw_is_utf8_header || addresses_are_utf8(m);
+}
+
+/* The bounds were wide where a header or a text was long and mostly plain. */
+static void shrink(struct bytes_buf *b)
+{
+    char *p;
+
+    if (b->failed || b->cap - b->n < SHRINK_FROM + b->n / 8)
+        return;
+    p = realloc(b->p, b->n + 1);
+    if (!p)
+        return;
+    b->p = p;
+    b->cap = b->n + 1;
 }
 
 int mime_compose(const struct mail *m, const struct mime_params *p, struct mime_message *out)
 {
-    size_t content = m->text.n + m->html.n;
     struct bytes_buf b;
 
     *out = (struct mime_message){.message_id = make_message_id(m, p->id)};
     if (!out->message_id)
         return -1;
     bytes_buf_init(&b, 0);
-    bytes_buf_reserve(&b, content + content / 8 + 1024);
-    write_header(m, p, &b, out);
-    write_content(m, p->id, &b);
+    if (m->raw.p)
+        compose_raw(m, p, &b, out);
+    else if (compose(m, p, &b, out) != 0)
+        b.failed = true;
+    shrink(&b);
     out->bytes = bytes_buf_take(&b, &out->n);
     if (out->bytes)
         return 0;

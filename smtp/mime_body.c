@@ -1,33 +1,103 @@
 #include "smtp/mime_body.h"
 
+#include "smtp/mime_base64.h"
+
 #include <string.h>
 
 /* Content-transfer-encodings: which one a text needs, and writing it in that one. */
 
 #define LINE_HARD 998                   /* RFC 5322 §2.1.1 */
 #define QP_LINE 75                      /* RFC 2045 §6.7 rule 5: 76 with the soft break's "=" */
-#define BASE64_LINE_IN 57               /* octets in a line of 76 */
-#define CHUNK 4096                      /* input between two looks at the room left */
+#define QP_LINE_MIN 73                  /* the shortest line before a soft break: no room for a third of "=XX" */
+#define STAGE (57 * 64)                 /* octets of 64 lines of base64 */
 
 enum { PLAIN, SPACE, BREAK, ESCAPE };   /* what an octet is to quoted-printable */
 
 #define E ESCAPE
-static const unsigned char classes[128] = {
-    E, E, E, E, E, E, E, E, E, SPACE, BREAK, E, E, BREAK, E, E, E, E, E, E, E, E, E, E, E, E, E, E, E, E, E, E,
-    [' '] = SPACE, ['='] = E, [127] = E,
+#define E8 E, E, E, E, E, E, E, E
+#define E64 E8, E8, E8, E8, E8, E8, E8, E8
+static const unsigned char classes[256] = {
+    E8, E, SPACE, BREAK, E, E, BREAK, E, E, E8, E8,
+    [' '] = SPACE, ['='] = E, [127] = E, [128] = E64, E64,
 };
 #undef E
+#undef E8
+#undef E64
 static const char hex[] = "0123456789ABCDEF";
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 static inline unsigned class_of(char c)
 {
-    return (unsigned char)c < sizeof(classes) ? classes[(unsigned char)c] : ESCAPE;
+    return classes[(unsigned char)c];
 }
 
+/* ---- runs ---- */
+
+#define EACH(octet) (UINT64_MAX / 255 * (octet))
+
+/* Whether one of eight octets is not plain: a control, over 127, "=" or DEL. Each term borrows from bit 7 of its octet
+ * (Bit Twiddling Hacks, "determine if a word has a zero byte"). */
+static bool has_special(uint64_t w)
+{
+    uint64_t equals = w ^ EACH('='), del = w ^ EACH(127);
+
+    return ((w | (w - EACH(' ')) | (equals - EACH(1)) | (del - EACH(1))) & EACH(128)) != 0;
+}
+
+/* How many octets from here quoted-printable could write as they are, spaces included. */
+static size_t plain_run(const char *p, size_t n)
+{
+    size_t i = 0;
+    uint64_t w;
+
+    for (; n - i >= sizeof(w); i += sizeof(w)) {
+        memcpy(&w, p + i, sizeof(w));
+        if (has_special(w))
+            break;
+    }
+    while (i < n && class_of(p[i]) <= SPACE)
+        i++;
+    return i;
+}
+
+/* A text's lines one by one; `lf` is where the next LF is, so that a text of CRs is not searched for it again and again.
+ */
+struct lines {
+    struct bytes_view text;
+    size_t at, lf;
+};
+
+static struct lines lines_of(struct bytes_view text)
+{
+    return (struct lines){.text = text, .lf = SIZE_MAX};
+}
+
+/* The next line without its break; *broken_out: a break ended it. False at the end. */
+static bool next_line(struct lines *l, struct bytes_view *line_out, bool *broken_out)
+{
+    const char *p = l->text.p, *found;
+    size_t start = l->at, end, n = l->text.n;
+
+    if (start >= n)
+        return false;
+    if (l->lf == SIZE_MAX || l->lf < start) {
+        found = memchr(p + start, '\n', n - start);
+        l->lf = found ? (size_t)(found - p) : n;
+    }
+    found = memchr(p + start, '\r', l->lf - start);
+    end = found ? (size_t)(found - p) : l->lf;
+    *line_out = bytes_view(p + start, end - start);
+    *broken_out = end < n;
+    l->at = end + 1 + (end < n && p[end] == '\r' && end + 1 == l->lf && l->lf < n);
+    return true;
+}
+
+/* ---- choosing ---- */
+
 struct scan {
-    size_t escapes;                     /* octets that quoted-printable writes as three */
-    bool not_7bit;                      /* and one of them, a long line, a space at a line's end … forbids 7bit */
+    size_t escapes;                     /* octets that quoted-printable writes as three wherever they stand */
+    size_t edges;                       /* and those for their place: a space at a line's end, the F of "From " */
+    size_t lone;                        /* line breaks that are not CRLF */
+    bool not_7bit;
 };
 
 /* mboxrd writers and some relays put ">" before such a line. */
@@ -38,40 +108,92 @@ static bool is_from_line(const char *p, size_t n)
 
 static void scan_line(struct scan *s, const char *p, size_t n)
 {
-    if (n > LINE_HARD || is_from_line(p, n) || (n && class_of(p[n - 1]) == SPACE))
+    size_t edges = (size_t)is_from_line(p, n) + (n && class_of(p[n - 1]) == SPACE);
+
+    s->edges += edges;
+    if (n > LINE_HARD || edges)
         s->not_7bit = true;
 }
 
 static struct scan scan_text(struct bytes_view text)
 {
     struct scan s = {0};
-    size_t start = 0;
+    const char *p = text.p;
+    size_t start = 0, i = 0;
 
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned class = class_of(text.p[i]);
-        if (class == ESCAPE) {
+    while (i < text.n) {
+        unsigned class = class_of(p[i]);
+        if (class <= SPACE) {
+            i += plain_run(p + i, text.n - i);
+        } else if (class == ESCAPE) {
             s.escapes++;
-            s.not_7bit |= text.p[i] != '=';
-        } else if (class == BREAK) {
-            scan_line(&s, text.p + start, i - start);
-            start = i + 1;
+            s.not_7bit |= p[i++] != '=';
+        } else {
+            bool is_pair = p[i] == '\r' && i + 1 < text.n && p[i + 1] == '\n';
+            scan_line(&s, p + start, i - start);
+            s.lone += !is_pair;
+            i += 1 + is_pair;
+            start = i;
         }
     }
-    scan_line(&s, text.p + start, text.n - start);
+    if (start < text.n)
+        scan_line(&s, p + start, text.n - start);
     return s;
 }
 
-enum mime_encoding mime_body_choose(struct bytes_view text)
+static struct mime_body plan(enum mime_encoding e, struct bytes_view text, const struct scan *s)
+{
+    struct mime_body b = {.encoding = e, .is_crlf = s->lone == 0, .size = text.n + s->lone};
+
+    if (e == MIME_BASE64) {
+        b.size = mime_base64_lines_size(mime_base64_size(b.size));
+    } else if (e == MIME_QUOTED_PRINTABLE) {
+        b.size += 2 * (s->escapes + s->edges);
+        b.size += b.size / QP_LINE_MIN * 3;
+    }
+    return b;
+}
+
+struct mime_body mime_body_plan(struct bytes_view text)
 {
     struct scan s = scan_text(text);
 
     if (!s.not_7bit)
-        return MIME_7BIT;
+        return plan(MIME_7BIT, text, &s);
     /* n + 2e octets of quoted-printable against 4/3 n of base64. */
-    return 2 * s.escapes <= text.n / 3 + 2 ? MIME_QUOTED_PRINTABLE : MIME_BASE64;
+    return plan(2 * s.escapes <= text.n / 3 + 2 ? MIME_QUOTED_PRINTABLE : MIME_BASE64, text, &s);
 }
 
-const char *mime_encoding_name(enum mime_encoding e)
+struct mime_body mime_body_plan_base64(struct bytes_view text)
+{
+    struct scan s = scan_text(text);
+
+    return plan(MIME_BASE64, text, &s);
+}
+
+bool mime_body_plan_message(struct bytes_view message, struct mime_body *out)
+{
+    struct scan s = {0};
+    const char *p = message.p;
+
+    *out = (struct mime_body){0};
+    if (!bytes_is_ascii(message) || (message.n && memchr(p, '\0', message.n)))
+        return false;
+    for (size_t i = 0; i < message.n;) {
+        const char *lf = memchr(p + i, '\n', message.n - i);
+        size_t end = lf ? (size_t)(lf - p) : message.n, n = end - i;
+        bool is_pair = lf && n && p[end - 1] == '\r';
+        n -= is_pair;
+        if (n > LINE_HARD || memchr(p + i, '\r', n))
+            return false;
+        s.lone += lf && !is_pair;
+        i = end + 1;
+    }
+    *out = plan(MIME_7BIT, message, &s);
+    return true;
+}
+
+const char *mime_body_encoding_name(enum mime_encoding e)
 {
     switch (e) {
     case MIME_7BIT:
@@ -84,159 +206,161 @@ const char *mime_encoding_name(enum mime_encoding e)
     unreachable("mime encoding");
 }
 
-/* The line at `i` without its break; *next_out is where the one behind it begins, *broken_out whether a break ended it.
- */
-static struct bytes_view line_at(struct bytes_view text, size_t i, size_t *next_out, bool *broken_out)
-{
-    size_t end = i;
+/* ---- writing ---- */
 
-    while (end < text.n && class_of(text.p[end]) != BREAK)
-        end++;
-    *broken_out = end < text.n;
-    *next_out = end + *broken_out;
-    if (*broken_out && text.p[end] == '\r' && *next_out < text.n && text.p[*next_out] == '\n')
-        ++*next_out;
-    return bytes_view(text.p + i, end - i);
-}
-
-static void write_7bit(struct bytes_view text, struct bytes_buf *out)
+static void write_7bit(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
-    for (size_t i = 0; i < text.n;) {
-        bool broken;
-        struct bytes_view line = line_at(text, i, &i, &broken);
+    struct lines l = lines_of(text);
+    struct bytes_view line;
+    bool broken;
+
+    if (b->is_crlf) {
+        bytes_buf_add(out, text.p, text.n);
+        return;
+    }
+    while (next_line(&l, &line, &broken)) {
         bytes_buf_add(out, line.p, line.n);
         if (broken)
             bytes_buf_add(out, "\r\n", 2);
     }
 }
 
-/* Writes one octet; the caller has made room. Returns the new column. */
-static size_t put_qp(struct bytes_buf *out, unsigned char c, bool escape, size_t col)
-{
-    char *to = out->p + out->n;
-    size_t len = escape ? 3 : 1;
-
-    if (col + len > QP_LINE) {
-        memcpy(to, "=\r\n", 3);
-        to += 3;
-        col = 0;
-    }
-    if (escape) {
-        *to++ = '=';
-        *to++ = hex[c >> 4];
-        *to++ = hex[c & 15];
-    } else {
-        *to++ = (char)c;
-    }
-    out->n = (size_t)(to - out->p);
-    return col + len;
-}
-
-static void write_qp_line(struct bytes_view line, struct bytes_buf *out)
-{
-    size_t col = 0;
-
-    for (size_t i = 0; i < line.n; i++) {
-        unsigned class = class_of(line.p[i]);
-        bool escape = class == ESCAPE || (class == SPACE && i + 1 == line.n);
-        if (i % CHUNK == 0)
-            bytes_buf_reserve(out, (line.n - i < CHUNK ? line.n - i : CHUNK) * 6);
-        if (out->failed)
-            return;
-        if (i == 0 && is_from_line(line.p, line.n))
-            escape = true;
-        col = put_qp(out, (unsigned char)line.p[i], escape, col);
-    }
-    bytes_buf_add(out, "", 0);          /* the NUL behind what was written without it */
-}
-
-static void write_qp(struct bytes_view text, struct bytes_buf *out)
-{
-    for (size_t i = 0; i < text.n;) {
-        bool broken;
-        struct bytes_view line = line_at(text, i, &i, &broken);
-        write_qp_line(line, out);
-        if (broken)
-            bytes_buf_add(out, "\r\n", 2);
-    }
-}
-
-void mime_base64_write(struct bytes_view in, struct bytes_buf *out)
-{
-    const unsigned char *p = (const unsigned char *)in.p;
+/* Quoted-printable being written into room that the plan's size has made. */
+struct qp {
     char *to;
-
-    bytes_buf_reserve(out, in.n / 3 * 4 + 4);
-    if (out->failed)
-        return;
-    to = out->p + out->n;
-    for (size_t i = 0; i < in.n; i += 3) {
-        unsigned b1 = i + 1 < in.n ? p[i + 1] : 0, b2 = i + 2 < in.n ? p[i + 2] : 0;
-        unsigned v = (unsigned)p[i] << 16 | b1 << 8 | b2;
-        *to++ = base64_digits[v >> 18];
-        *to++ = base64_digits[v >> 12 & 63];
-        *to++ = i + 1 < in.n ? base64_digits[v >> 6 & 63] : '=';
-        *to++ = i + 2 < in.n ? base64_digits[v & 63] : '=';
-    }
-    out->n = (size_t)(to - out->p);
-    *to = '\0';
-}
-
-struct base64_writer {
-    struct bytes_buf *out;
-    char in[BASE64_LINE_IN];
-    size_t n;
-    bool started;
+    size_t col;
 };
 
-static void base64_flush(struct base64_writer *w)
+static void qp_soft_break(struct qp *q)
 {
-    if (!w->n)
-        return;
-    if (w->started)
-        bytes_buf_add(w->out, "\r\n", 2);
-    mime_base64_write(bytes_view(w->in, w->n), w->out);
-    w->started = true;
-    w->n = 0;
+    memcpy(q->to, "=\r\n", 3);
+    q->to += 3;
+    q->col = 0;
 }
 
-static void base64_put(struct base64_writer *w, char c)
+static void qp_plain(struct qp *q, const char *p, size_t n)
 {
-    w->in[w->n++] = c;
-    if (w->n == sizeof(w->in))
-        base64_flush(w);
+    while (n) {
+        size_t room = QP_LINE - q->col, take = n < room ? n : room;
+        memcpy(q->to, p, take);
+        q->to += take;
+        q->col += take;
+        p += take;
+        n -= take;
+        if (n)
+            qp_soft_break(q);
+    }
+}
+
+static void qp_escape(struct qp *q, char c)
+{
+    if (q->col + 3 > QP_LINE)
+        qp_soft_break(q);
+    *q->to++ = '=';
+    *q->to++ = hex[(unsigned char)c >> 4];
+    *q->to++ = hex[(unsigned char)c & 15];
+    q->col += 3;
+}
+
+/* RFC 2045 §6.7 rule 3: a space may not end a line. */
+static void qp_line(struct qp *q, struct bytes_view line)
+{
+    size_t n = line.n - (line.n && class_of(line.p[line.n - 1]) == SPACE), i = 0;
+
+    q->col = 0;
+    if (is_from_line(line.p, line.n))
+        qp_escape(q, line.p[i++]);
+    while (i < n) {
+        size_t run = plain_run(line.p + i, n - i);
+        qp_plain(q, line.p + i, run);
+        i += run;
+        if (i < n)
+            qp_escape(q, line.p[i++]);
+    }
+    if (i < line.n)
+        qp_escape(q, line.p[i]);
+}
+
+static void write_qp(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
+{
+    struct lines l = lines_of(text);
+    struct bytes_view line;
+    struct qp q;
+    bool broken;
+
+    bytes_buf_reserve(out, b->size);
+    if (out->failed)
+        return;
+    q.to = out->p + out->n;
+    while (next_line(&l, &line, &broken)) {
+        qp_line(&q, line);
+        if (!broken)
+            break;
+        *q.to++ = '\r';
+        *q.to++ = '\n';
+    }
+    *q.to = '\0';
+    out->n = (size_t)(q.to - out->p);
+}
+
+/* Whole lines of base64 out of pieces of text. */
+struct stage {
+    struct bytes_buf *out;
+    char in[STAGE];
+    size_t n;
+};
+
+static void stage_add(struct stage *s, const char *p, size_t n)
+{
+    while (n) {
+        size_t room = STAGE - s->n, take = n < room ? n : room;
+        if (!room) {
+            mime_base64_lines(bytes_view(s->in, STAGE), s->out);
+            bytes_buf_add(s->out, "\r\n", 2);
+            s->n = 0;
+            continue;
+        }
+        memcpy(s->in + s->n, p, take);
+        s->n += take;
+        p += take;
+        n -= take;
+    }
 }
 
 /* RFC 2046 §4.1.1: a text's line breaks are CRLF inside base64 too. */
-static void write_base64(struct bytes_view text, struct bytes_buf *out)
+static void write_base64(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
-    struct base64_writer w = {.out = out};
+    struct lines l = lines_of(text);
+    struct bytes_view line;
+    struct stage s;
+    bool broken;
 
-    bytes_buf_reserve(out, text.n / BASE64_LINE_IN * 80 + 80);
-    for (size_t i = 0; i < text.n;) {
-        bool broken;
-        struct bytes_view line = line_at(text, i, &i, &broken);
-        for (size_t k = 0; k < line.n; k++)
-            base64_put(&w, line.p[k]);
-        if (broken) {
-            base64_put(&w, '\r');
-            base64_put(&w, '\n');
-        }
+    if (b->is_crlf) {
+        mime_base64_lines(text, out);
+        return;
     }
-    base64_flush(&w);
+    s.out = out;
+    s.n = 0;
+    bytes_buf_reserve(out, b->size);
+    while (next_line(&l, &line, &broken)) {
+        stage_add(&s, line.p, line.n);
+        if (broken)
+            stage_add(&s, "\r\n", 2);
+    }
+    mime_base64_lines(bytes_view(s.in, s.n), out);
 }
 
-void mime_body_write(enum mime_encoding e, struct bytes_view text, struct bytes_buf *out)
+void mime_body_write(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
-    switch (e) {
+    switch (b->encoding) {
     case MIME_7BIT:
-        write_7bit(text, out);
+        write_7bit(b, text, out);
         return;
     case MIME_QUOTED_PRINTABLE:
-        write_qp(text, out);
+        write_qp(b, text, out);
         return;
     case MIME_BASE64:
-        write_base64(text, out);
+        write_base64(b, text, out);
         return;
     }
     unreachable("mime encoding");

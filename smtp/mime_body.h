@@ -1,14 +1,24 @@
 #ifndef SMTP_MIME_BODY_H
 #define SMTP_MIME_BODY_H
-/* Content-transfer-encodings (RFC 2045 §6). Line breaks of any kind (LF, CR, CRLF) come out as CRLF. */
+/* Content-transfer-encodings of text (RFC 2045 §6). Line breaks of any kind (LF, CR, CRLF) come out as CRLF. */
 #include "smtp/bytes.h"
 
 enum mime_encoding { MIME_7BIT, MIME_QUOTED_PRINTABLE, MIME_BASE64 };
 
+struct mime_body {
+    enum mime_encoding encoding;
+    bool is_crlf;                       /* its line breaks are CRLF already */
+    size_t size;                        /* encoded: of quoted-printable an upper bound, else exact */
+};
+
 /* 7bit for what survives any relay untouched: ASCII, lines of at most 998, no space at a line's end, no line "From …".
  * Else quoted-printable or base64, whichever is smaller. */
-enum mime_encoding mime_body_choose(struct bytes_view text) MUST_CHECK;
-const char *mime_encoding_name(enum mime_encoding e);
-void mime_body_write(enum mime_encoding e, struct bytes_view text, struct bytes_buf *out);
-void mime_base64_write(struct bytes_view in, struct bytes_buf *out);    /* padded, without line breaks */
+struct mime_body mime_body_plan(struct bytes_view text) MUST_CHECK;
+/* In base64, whatever it holds. */
+struct mime_body mime_body_plan_base64(struct bytes_view text) MUST_CHECK;
+/* A message inside a message may not be encoded (RFC 2046 §5.2.1): true and a plan for 7bit when it needs no encoding
+ * (no octet over 127, NUL or bare CR, no line over 998). */
+bool mime_body_plan_message(struct bytes_view message, struct mime_body *out) MUST_CHECK;
+const char *mime_body_encoding_name(enum mime_encoding e);
+void mime_body_write(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out);
 #endif

@@ -1,6 +1,6 @@
 #include "smtp/mime_header.h"
 
-#include "smtp/mime_body.h"
+#include "smtp/mime_base64.h"
 
 #include <string.h>
 
@@ -314,6 +314,41 @@ void mime_header_addresses(struct bytes_buf *out, const char *name, const struct
     for (size_t i = 0; i < n; i++)
         put_address(&l, &v[i], i + 1 == n);
     line_end(&l);
+}
+
+/* "<uri>", broken inside only where it is longer than any line may be: RFC 2369 §2 has readers ignore spaces there. */
+static void put_uri(struct line *l, const char *scheme, const char *uri, const char *end)
+{
+    struct bytes_view rest = bytes_view_str(uri);
+    size_t n = strlen(scheme) + rest.n + 1 + strlen(end);
+
+    if (l->begun && l->col + 1 + n > LINE_SOFT)
+        line_fold(l);
+    bytes_buf_add_str(l->out, " <");
+    bytes_buf_add_str(l->out, scheme);
+    for (; rest.n > WORD_MAX; rest = bytes_view(rest.p + WORD_MAX, rest.n - WORD_MAX)) {
+        bytes_buf_add(l->out, rest.p, WORD_MAX);
+        bytes_buf_add(l->out, "\r\n ", 3);
+    }
+    bytes_buf_add(l->out, rest.p, rest.n);
+    bytes_buf_add_str(l->out, end);
+    l->col += 2 + n;
+    l->begun = true;
+}
+
+void mime_header_unsubscribe(struct bytes_buf *out, const char *url, const char *mailto)
+{
+    bool has_scheme = mailto && bytes_starts_nocase(bytes_view_str(mailto), "mailto:");
+    struct line l;
+
+    line_begin(&l, out, "List-Unsubscribe");
+    if (url)
+        put_uri(&l, "", url, mailto ? ">," : ">");
+    if (mailto)
+        put_uri(&l, has_scheme ? "" : "mailto:", mailto, ">");
+    line_end(&l);
+    if (url && bytes_starts_nocase(bytes_view_str(url), "https:"))
+        bytes_buf_add_str(out, "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
 }
 
 /* Days since 1970-01-01 to a date of the Gregorian calendar, counted in years that begin on 1 March. */

@@ -11,4 +11,6 @@ void mime_header_text(struct bytes_buf *out, const char *name, struct bytes_view
 void mime_header_own(struct bytes_buf *out, const char *name, struct bytes_view value);
 void mime_header_addresses(struct bytes_buf *out, const char *name, const struct mail_address *v, size_t n);
 void mime_header_date(struct bytes_buf *out, int64_t unix_seconds);     /* in UTC, RFC 5322 §3.3 */
+/* List-Unsubscribe, and with an https url List-Unsubscribe-Post (RFC 2369, RFC 8058). One of them may be NULL. */
+void mime_header_unsubscribe(struct bytes_buf *out, const char *url, const char *mailto);
 #endif
