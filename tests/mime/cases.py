@@ -1,4 +1,5 @@
-"""The judge's mails: hand-made nasty ones, those that must be refused, and a maker of random ones."""
+"""Hand-made mails: nasty ones, and those that must be refused."""
+import base64
 
 BASE = {"from": "ann@example.com", "to": "bob@example.org", "subject": "Hi", "text": "Hello.\n"}
 EMOJI, LONG_E = "\U0001F469‍\U0001F4BB", "é" * 300
@@ -85,55 +86,168 @@ def own_headers():
     yield "own headers repeated", mail(headers=[{"name": "X-A", "value": "1"}, {"name": "x-a", "value": "é"}])
 
 
+def file(filename="a.bin", octets=b"abc", **more):
+    one = {"filename": filename, "content": base64.b64encode(octets).decode(), **more}
+    return {key: value for key, value in one.items() if value is not ...}
+
+
+def file_names():
+    names = ["a.pdf", "a b.pdf", 'quote".pdf', "semi;colon.pdf", "per%cent.pdf", "%00.txt", "%41.txt", "a\\b.pdf",
+             ".hidden", "..", "...", "a", "a.", "=?utf-8?q?x?=.pdf", "UTF-8''x.pdf", "'single'.pdf", "a*0*=b.pdf",
+             "é.pdf", "résumé final.docx", "日本語のファイル名.pdf", EMOJI + ".png", "\U0001F600" * 63 + ".z",
+             "é" * 120 + ".pdf", "a" * 251 + ".pdf", "a" * 60 + " " + "b" * 60 + ".pdf", "שלום.pdf", "a\u202egnp.exe",
+             "e\u0301.txt", "\ufeffbom.txt", "two  spaces.pdf", "comma, (paren) <angle> [x] @ : = ?.pdf", "é'\"%;.pdf",
+             "#$&+!^_`{}~|.pdf", "x" * 70 + ".pdf", "x" * 71 + ".pdf", "x" * 72 + ".pdf", "x" * 77 + ".pdf",
+             "CON.txt", "a.PDF", "archive.tar.gz", "no.known.end.qqq", "emoji \U0001F469\u200d\U0001F4BB name.txt"]
+    for i, name in enumerate(names):
+        yield f"file name {i}", mail(attachments=[file(name)])
+    yield "file names, all", mail(attachments=[file(name) for name in names])
+
+
+def contents():
+    every = bytes(range(256))
+    values = [b"", b"a", b"\0", b"ab", b"abc", every, every * 300, b"\r\n.\r\n", b"\r", b"\n",
+              b"--=_\r\n--" + BOUNDARY.encode(),
+              b"x" * 56, b"x" * 57, b"x" * 58, b"x" * 114, b"line\n" * 100, b"From x\n", "é\n".encode(), b"\x80\xff"]
+    for i, octets in enumerate(values):
+        yield f"content {i}", mail(attachments=[file(octets=octets)])
+        yield f"content {i} alone", mail(text=..., attachments=[file(octets=octets)])
+        yield f"content {i} as text", mail(attachments=[file("a.txt", octets, content_type="text/plain")])
+    encoded = base64.b64encode(every).decode()
+    folded = "\r\n".join(encoded[i:i + 76] for i in range(0, len(encoded), 76))
+    for i, text in enumerate([encoded.rstrip("="), folded, folded + "\r\n", folded.replace("\r", ""),
+                              "\r\n".join(encoded), "YQ", "YQ==", "YWI", "YWI=", "YWJj"]):
+        yield f"base64 {i}", mail(attachments=[file() | {"content": text}])
+
+
+def types():
+    values = ["image/png", "IMAGE/PNG", "text/plain; charset=utf-8", 'text/x; a="b c"', 'text/x; a="b;c"; d=e',
+              "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "a/b", "text/html",
+              "application/pdf; name=other.pdf", 'application/x; a="q\\"uote"', "text/csv;charset=iso-8859-1",
+              "application/x; " + "; ".join(f"p{i}=v{i}" for i in range(20))]
+    for i, value in enumerate(values):
+        yield f"type {i}", mail(attachments=[file(content_type=value)])
+    for i, octets in enumerate([b"Subject: x\r\n\r\nbody\r\n", b"Subject: x\r\n\r\nno end",
+                                b"Subject: \xe9\r\n\r\n8 bit\r\n",
+                                b"Subject: x\n\nbare LF\n", b"Subject: x\r\n\r\n" + b"x" * 998 + b"\r\n",
+                                b"Subject: x\r\n\r\n" + b"x" * 999 + b"\r\n",
+                                b"Subject: x\r\n\r\n.\r\n..\r\nFrom \r\n",
+                                b"Subject: x\r\n\r\n--" + BOUNDARY.encode() + b"\r\n", b"", b"\r\n", b"x\r\r\n",
+                                b"a\0b\r\n",
+                                b"Subject: x\r\n\r\ntrailing \r\nspace \r\n"]):
+        yield f"attached mail {i}", mail(attachments=[file("a.eml", octets, content_type="message/rfc822")])
+        yield f"attached mail {i} alone", mail(text=..., attachments=[file("a.eml", octets,
+                                                                            content_type="message/rfc822")])
+
+
+def structures():
+    """Every combination of bodies and files, and content ids."""
+    one, inline = file("a.pdf"), file("i.png", content_id="i@example.com")
+    invite = {"method": "REQUEST", "content": "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"}
+    for bits in range(1, 32):
+        chosen = [f for i, f in ((8, inline), (4, one)) if bits & i]
+        yield f"structure {bits}", mail(text="t" if bits & 1 else ...,
+                                        html='<img src="cid:i@example.com">' if bits & 2 else ...,
+                                        attachments=chosen or ..., calendar=invite if bits & 16 else ...)
+    for i, cid in enumerate(["x", "a.b@c", "!#$%&'*+-/=?^_`{|}~@x", "x" * 60 + "@" + "y" * 60]):
+        yield f"content id {i}", mail(html="h", attachments=[file("i.png", content_id=cid)])
+    for disposition in ("inline", "attachment"):
+        yield f"disposition {disposition}", mail(html="h", attachments=[file("a.pdf", disposition=disposition)])
+        yield f"disposition {disposition} and an id", mail(html="h", attachments=[
+            file("a.pdf", disposition=disposition, content_id="x@y")])
+        yield f"{disposition} text", mail(html="h", attachments=[file("a.txt", disposition=disposition)])
+    yield "many files", mail(attachments=[file(f"{i}.bin", bytes([i])) for i in range(100)])
+    yield "the same file twice", mail(html="h", attachments=[one, one, inline, file("i.png",
+        content_id="j@example.com")])
+
+
+def calendars():
+    for i, text in enumerate(["BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", "BEGIN:VCALENDAR\nEND:VCALENDAR\n",
+                              "BEGIN:VCALENDAR\r\nEND:VCALENDAR",
+                              "BEGIN:VCALENDAR\r\nSUMMARY:é " + EMOJI + "\r\nEND:VCALENDAR\r\n",
+                              "BEGIN:VCALENDAR\r\nX:" + "x" * 1100 + "\r\nEND:VCALENDAR\r\n"]):
+        for method in ("REQUEST", "cancel"):
+            yield f"calendar {i} {method}", mail(calendar={"method": method, "content": text})
+            yield f"calendar {i} {method} alone", mail(text=..., calendar={"method": method, "content": text})
+
+
+def unsubscribes():
+    url = "https://example.com/u?id=1&x=%20"
+    for i, value in enumerate([{"url": url}, {"url": "http://example.com/u"},
+                               {"mailto": "mailto:u@example.com?subject=x"},
+                               {"url": url, "mailto": "mailto:u@example.com"}, {"url": url, "mailto": None},
+                               {"url": "https://example.com/" + "u" * 500}, {"url": "HTTPS://example.com/u"},
+                               {"url": "https://example.com/a,b;c"}]):
+        yield f"unsubscribe {i}", mail(list_unsubscribe=value)
+
+
+def many():
+    yield "a thousand recipients", mail(to=[f"user{i}@example.com" for i in range(1000)])
+    yield "a thousand hidden ones", mail(to=..., bcc=[f"hidden{i}@secret.example" for i in range(1000)])
+    ids = " ".join(f"<{i}.{'x' * 40}@example.com>" for i in range(250))
+    yield "very long References", mail(headers={"References": ids})
+    locals_ = ['"a b"', '"a@b"', '"a,b"', '"a\\"b"', '"a\\\\b"', '"plain"', '".dot"', '"a..b"', '"<x>"', '"(c)"',
+               '" "',
+               "a+b", "!#$%&'*+-/=?^_`{|}~", "ü", "a.b.c", '"q;:"']
+    for i, local in enumerate(locals_):
+        yield f"local part {i}", mail(**{"from": local + "@example.com"}, to=[local + "@example.com", {
+            "email": local + "@example.org", "name": "Some One"}, f"Ann <{local}@example.net>"])
+    for i, domain in enumerate(["bücher.example", "BÜCHER.example", "straße.example", "日本語.example", "пример.example",
+                                "παράδειγμα.example", "مثال.example", "mañana.example", "xn--bcher-kva.example",
+                                "a.b.c.d.e.f.example", "x" * 63 + ".example", "1.example"]):
+        yield f"domain {i}", mail(**{"from": f"a@{domain}"}, to={"email": f"b@{domain}", "name": "ü"})
+
+
 def refused():
-    for i, fields in enumerate((
-            {"subject": "a\r\nBcc: x@example.com"}, {"subject": "a\nb"}, {"subject": "a\u2028b"},
-            {"subject": "a\x85b"},
-            {"subject": "\ud800"}, {"text": "a\0b"}, {"text": "\x1b[0m"}, {"from": "a@b\r\nX: y"},
-            {"from": {"email": "a@b.example", "name": "x\ny"}},
-            {"to": "a@example.com, b@example.com"}, {"to": []}, {"to": ...}, {"from": ...}, {"text": ...},
-            {"headers": {"X-A": "a\r\nB: c"}}, {"headers": {"X-A\r\nB": "c"}}, {"headers": {"X:A": "c"}},
-            {"headers": {"Bcc": "a@b.example"}},
-            {"headers": {"content-type": "x"}}, {"headers": {"X-A": "v" * 901}},
-            {"headers": {"X-A": "a\tb"}}, {"headers": {"é": "c"}}, {"headers": {"x" * 77: "c"}},
-            {"relay": "nobody"})):
-        yield f"refused {i}", mail(**fields)
+    for i, (fields, why) in enumerate((
+            ({"subject": "a\r\nBcc: x@example.com"}, "/subject control_character"),
+            ({"subject": "a\nb"}, "/subject control_character"),
+            ({"subject": "a\u2028b"}, "/subject control_character"), ({"subject": "a\x85b"},
+                                                                      "/subject control_character"),
+            ({"subject": "\ud800"}, "/subject invalid_unicode"), ({"text": "a\0b"}, "/text control_character"),
+            ({"text": "\x1b[0m"}, "/text control_character"), ({"from": "a@b\r\nX: y"}, "/from control_character"),
+            ({"from": {"email": "a@b.example", "name": "x\ny"}}, "/from/name control_character"),
+            ({"to": "a@example.com, b@example.com"}, "/to invalid_address"), ({"to": []}, "/to required"),
+            ({"to": ...}, "/to required"), ({"from": ...}, "/from required"), ({"text": ...}, "/text required"),
+            ({"headers": {"X-A": "a\r\nB: c"}}, "/headers/X-A control_character"),
+            ({"headers": {"X-A\r\nB": "c"}}, ""), ({"headers": {"X:A": "c"}}, "/headers/X:A invalid_value"),
+            ({"headers": {"Bcc": "a@b.example"}}, "/headers/Bcc header_not_allowed"),
+            ({"headers": {"content-type": "x"}}, "/headers/content-type header_not_allowed"),
+            ({"headers": {"X-A": "v" * 901}}, "/headers/X-A invalid_value"),
+            ({"headers": {"X-A": "a\tb"}}, "/headers/X-A control_character"),
+            ({"headers": {"é": "c"}}, "/headers/é invalid_value"), ({"headers": {"x" * 77: "c"}}, ""),
+            ({"relay": "nobody"}, "/relay unknown_relay"),
+            ({"to": [f"u{i}@example.com" for i in range(1001)]}, "/to too_many"))):
+        yield f"refused {i}", mail(**fields), why
+    for i, (a, why) in enumerate((
+            (file("a\r\nX: y"), "filename"), (file("a\0b"), "filename"), (file("a\nb.pdf"), "filename"),
+            (file("a\u2028b"), "filename"), (file() | {"content": "a"}, "content"), (file() | {"content": "a!b="},
+                "content"),
+            (file() | {"content": "YQ=a"}, "content"), (file() | {"content": "YQ==="}, "content"),
+                                  (file() | {"content": 1}, "content"),
+            (file() | {"content": "YQ==\r\nYQ=="}, "content"), (file() | {"content": "-_-_"}, "content"),
+            (file(content_type="text"), "content_type"), (file(content_type="text/plain\r\nX: y"), "content_type"),
+            (file(content_type="text/"), "content_type"), (file(content_type="multipart/mixed"), "content_type"),
+            (file(content_type="é/x"), "content_type"), (file(content_type='a/b; x="'), "content_type"),
+            (file(content_id="a b"), "content_id"), (file(content_id="a\r\nb"), "content_id"),
+                                  (file(content_id="a<b"), "content_id"),
+            (file(content_id="é@x"), "content_id"), (file(disposition="form-data"), "disposition"),
+            ({"filename": "a"}, "content"), (file(unknown=1), "unknown"))):
+        yield f"refused file {i}", mail(attachments=[a]), f"/attachments/0/{why}"
+    for i, (fields, why) in enumerate((
+            ({"calendar": {"content": "x"}}, "/calendar/method"), ({"calendar": {"method": "REQUEST"}},
+                                                                   "/calendar/content"),
+            ({"calendar": {"method": "a b", "content": "x"}}, "/calendar/method"),
+            ({"calendar": {"method": "a\r\nX: y", "content": "x"}}, "/calendar/method"),
+            ({"list_unsubscribe": {"url": "javascript:x"}}, "/list_unsubscribe/url"),
+            ({"list_unsubscribe": {"url": "https://a.example/\r\nX: y"}}, "/list_unsubscribe/url"),
+            ({"list_unsubscribe": {"url": "https://a.example/> x"}}, "/list_unsubscribe/url"),
+            ({"list_unsubscribe": {"mailto": "mailto:x\r\n"}}, "/list_unsubscribe/mailto"))):
+        yield f"refused field {i}", mail(**fields), why
 
 
-CASES = {"composed": [*subjects(), *texts(), *addresses(), *own_headers()], "refused": list(refused())}
-
-WORDS = ["a", "the", "word", "é", "日本", "\U0001F600", "=?", "?=", "=?utf-8?q?x?=", "\"", "\\", "<", ">", "@", ",",
-         ";", "(", ")", ".",
-         "x" * 60, "x" * 80, "From ", "é" * 40, "=", "_", "--", "ß", "e\u0301", "\u200b", "\ufeff", " "]
-BREAKS = ["\n", "\r\n", "\r", "\n\n", "\n.", "\n..", " \n", "\t\n", "\nFrom "]
-
-
-def random_words(source, most, between):
-    return "".join(source.choice(WORDS) + source.choice(between) for _ in range(source.randrange(most)))
-
-
-def random_address(source):
-    local = "".join(source.choice("abcxyz019_-+=!#") for _ in range(source.randint(1, 64)))
-    address = local + "@" + source.choice(["example.com", "a.b.c.example", "bücher.example", "x" * 63 + ".example"])
-    name = random_words(source, 9, ["", " ", "  "])
-    kind = source.randrange(3)
-    return address if kind == 0 else {"email": address} if kind == 1 else {"email": address, "name": name}
-
-
-def random_mail(source):
-    request = {"from": random_address(source), "to": [random_address(source) for _ in range(source.randint(1, 8))]}
-    if source.random() < 0.3:
-        request["cc"] = random_address(source)
-    if source.random() < 0.3:
-        request["bcc"] = [random_address(source)]
-    if source.random() < 0.9:
-        request["subject"] = random_words(source, 30, ["", " ", " ", "  "])
-    kind = source.randrange(3)
-    if kind != 0:
-        request["text"] = random_words(source, 120, ["", " ", *BREAKS])
-    if kind != 1:
-        request["html"] = random_words(source, 120, ["", " ", *BREAKS])
-    if source.random() < 0.5:
-        request["headers"] = {f"X-{i}": "".join(source.choice(["a", "word", "x" * 50]) + " " * source.randint(1, 4)
-                                                for _ in range(source.randint(1, 30))) for i in range(3)}
-    return request
+# (title, request, None or "pointer code" of a problem that must be said; without the code any will do)
+COMPOSED = [subjects(), texts(), addresses(), own_headers(), file_names(), contents(), types(), structures(),
+            calendars(),
+            unsubscribes(), many()]
+CASES = [(title, request, None) for cases in COMPOSED for title, request in cases] + list(refused())

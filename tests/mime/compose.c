@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* Composes each request on stdin (four octets of length, big-endian, then JSON) and writes the message to stdout in the
- * same frame; a refused one is the length 0xFFFFFFFF, and its reason goes to stderr. */
+ * same frame; a refused one is the length 0xFFFFFFFF and a frame that says why: a line "pointer code" for each problem.
+ * Each answer is flushed, so that one process can be asked for as long as it lives. */
 
 #define REQUEST_MAX (64u * 1024 * 1024)
 #define REFUSED 0xFFFFFFFFu
@@ -42,6 +43,23 @@ static int write_frame(const char *p, size_t n, unsigned length)
     return 0;
 }
 
+static int write_refusal(const struct json_mail_result *r)
+{
+    struct bytes_buf b;
+    struct bytes_view why;
+    int rc;
+
+    bytes_buf_init(&b, 0);
+    for (size_t i = 0; i < r->n_problems; i++)
+        bytes_buf_printf(&b, "%s %s\n", r->problems[i].pointer, r->problems[i].code);
+    if (!r->n_problems)
+        bytes_buf_printf(&b, "- %s\n", r->detail ? r->detail : "no reason given");
+    why = bytes_buf_view(&b);
+    rc = b.failed || write_frame("", 0, REFUSED) != 0 || write_frame(why.p, why.n, (unsigned)why.n) != 0 ? -1 : 0;
+    bytes_buf_deinit(&b);
+    return rc;
+}
+
 static int answer(struct bytes_view json)
 {
     static const struct json_mail_params json_params = {.max_recipients = 1000, .has_relay = has_relay};
@@ -50,15 +68,13 @@ static int answer(struct bytes_view json)
     int rc = -1;
 
     json_mail_read(json, &json_params, &r);
-    if (r.code != OUTCOME_SENT) {
-        fprintf(stderr, "refused: %s\n", r.detail ? r.detail : "no reason given");
-        rc = write_frame("", 0, REFUSED);
-    } else if (mime_compose(r.mail, &params, &m) == 0) {
+    if (r.code != OUTCOME_SENT)
+        rc = write_refusal(&r);
+    else if (mime_compose(r.mail, &params, &m) == 0)
         rc = write_frame(m.bytes, m.n, (unsigned)m.n);
-    }
     mime_message_deinit(&m);
     json_mail_result_deinit(&r);
-    return rc;
+    return rc == 0 && fflush(stdout) == 0 ? 0 : -1;
 }
 
 int main(void)
@@ -74,5 +90,5 @@ int main(void)
             rc = answer(bytes_view(json, n));
         free(json);
     }
-    return rc == 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
