@@ -80,7 +80,7 @@ struct mail {
 
 struct mail *mail_new(void) MUST_CHECK;
 void mail_free(struct mail *m);
-/* Frees the contents (text, html, attachments, calendar, raw) once the mail is composed; addresses and the rest stay. */
+/* Frees the contents (text, html, attachments, calendar, raw) once the mail is composed; addresses and so on stay. */
 void mail_drop_content(struct mail *m);
 /* `block` (from malloc) is the mail's, freed with its contents. -1 without memory: it is freed already. */
 int mail_keep(struct mail *m, void *block) MUST_CHECK;

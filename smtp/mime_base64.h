@@ -1,6 +1,6 @@
 #ifndef SMTP_MIME_BASE64_H
 #define SMTP_MIME_BASE64_H
-/* Base64 (RFC 2045 §6.8): standard alphabet, padded. "Lines" are of 76 digits with CRLF between them, none at the end. */
+/* Base64 (RFC 2045 §6.8): standard alphabet, padded. "Lines" are of 76 digits, with CRLF between them only. */
 #include "smtp/bytes.h"
 
 void mime_base64_write(struct bytes_view in, struct bytes_buf *out);    /* without line breaks */

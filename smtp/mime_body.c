@@ -59,35 +59,44 @@ static size_t plain_run(const char *p, size_t n)
     return i;
 }
 
-/* A text's lines one by one; `lf` is where the next LF is, so that a text of CRs is not searched for it again and again.
- */
+/* A text's lines one by one. Where the next CR and LF are is kept until they are passed, so that a text with one kind
+ * only is not searched for the other again and again. */
 struct lines {
     struct bytes_view text;
-    size_t at, lf;
+    size_t at, cr, lf;
 };
+
+static size_t find(struct bytes_view text, size_t from, char c)
+{
+    const char *found = from < text.n ? memchr(text.p + from, c, text.n - from) : NULL;
+
+    return found ? (size_t)(found - text.p) : text.n;
+}
 
 static struct lines lines_of(struct bytes_view text)
 {
-    return (struct lines){.text = text, .lf = SIZE_MAX};
+    struct lines l = {.text = text};
+
+    l.cr = find(text, 0, '\r');
+    l.lf = find(text, 0, '\n');
+    return l;
 }
 
 /* The next line without its break; *broken_out: a break ended it. False at the end. */
 static bool next_line(struct lines *l, struct bytes_view *line_out, bool *broken_out)
 {
-    const char *p = l->text.p, *found;
     size_t start = l->at, end, n = l->text.n;
 
     if (start >= n)
         return false;
-    if (l->lf == SIZE_MAX || l->lf < start) {
-        found = memchr(p + start, '\n', n - start);
-        l->lf = found ? (size_t)(found - p) : n;
-    }
-    found = memchr(p + start, '\r', l->lf - start);
-    end = found ? (size_t)(found - p) : l->lf;
-    *line_out = bytes_view(p + start, end - start);
+    if (l->lf < start)
+        l->lf = find(l->text, start, '\n');
+    if (l->cr < start)
+        l->cr = find(l->text, start, '\r');
+    end = l->cr < l->lf ? l->cr : l->lf;
+    *line_out = bytes_view(l->text.p + start, end - start);
     *broken_out = end < n;
-    l->at = end + 1 + (end < n && p[end] == '\r' && end + 1 == l->lf && l->lf < n);
+    l->at = end + 1 + (l->lf < n && l->lf == l->cr + 1);
     return true;
 }
 
@@ -126,8 +135,10 @@ static struct scan scan_text(struct bytes_view text)
         if (class <= SPACE) {
             i += plain_run(p + i, text.n - i);
         } else if (class == ESCAPE) {
-            s.escapes++;
-            s.not_7bit |= p[i++] != '=';
+            do {
+                s.escapes++;
+                s.not_7bit |= p[i] != '=';
+            } while (++i < text.n && class_of(p[i]) == ESCAPE);
         } else {
             bool is_pair = p[i] == '\r' && i + 1 < text.n && p[i + 1] == '\n';
             scan_line(&s, p + start, i - start);
@@ -210,19 +221,30 @@ const char *mime_body_encoding_name(enum mime_encoding e)
 
 static void write_7bit(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
-    struct lines l = lines_of(text);
     struct bytes_view line;
+    struct lines l;
     bool broken;
+    char *to;
 
+    bytes_buf_reserve(out, b->size);
+    if (out->failed)
+        return;
     if (b->is_crlf) {
         bytes_buf_add(out, text.p, text.n);
         return;
     }
+    l = lines_of(text);
+    to = out->p + out->n;
     while (next_line(&l, &line, &broken)) {
-        bytes_buf_add(out, line.p, line.n);
-        if (broken)
-            bytes_buf_add(out, "\r\n", 2);
+        memcpy(to, line.p, line.n);
+        to += line.n;
+        if (!broken)
+            break;
+        memcpy(to, "\r\n", 2);
+        to += 2;
     }
+    *to = '\0';
+    out->n = (size_t)(to - out->p);
 }
 
 /* Quoted-printable being written into room that the plan's size has made. */
@@ -330,8 +352,8 @@ static void stage_add(struct stage *s, const char *p, size_t n)
 /* RFC 2046 §4.1.1: a text's line breaks are CRLF inside base64 too. */
 static void write_base64(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
-    struct lines l = lines_of(text);
     struct bytes_view line;
+    struct lines l;
     struct stage s;
     bool broken;
 
@@ -339,6 +361,7 @@ static void write_base64(const struct mime_body *b, struct bytes_view text, stru
         mime_base64_lines(text, out);
         return;
     }
+    l = lines_of(text);
     s.out = out;
     s.n = 0;
     bytes_buf_reserve(out, b->size);

@@ -128,8 +128,8 @@ void mime_param_add(struct mime_param_line *l, const char *attribute, const char
     bytes_buf_add_str(l->out, value);
 }
 
-/* Whether readers find in a quoted string what was put there: they decode "=?…?=" (which RFC 2047 §5 forbids), fold runs
- * of spaces and cut them at the ends. */
+/* Whether readers find in a quoted string what was put there: they decode "=?…?=" (which RFC 2047 §5 forbids),
+ * fold runs of spaces and cut them at the ends. */
 static bool is_quotable(struct bytes_view v, size_t max)
 {
     size_t n = v.n;
@@ -147,7 +147,8 @@ static bool is_quotable(struct bytes_view v, size_t max)
 /* RFC 2231 §7: attribute-char, without "'" and "%", which mean something in extended values. */
 static bool is_attribute_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("!#$&+-.^_`|~", c));
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("!#$&+-.^_`|~", c));
 }
 
 /* Writes the character at v.p[*at], escaped; returns its length there. */

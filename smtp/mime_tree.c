@@ -13,7 +13,7 @@
 
 #define TREE_DEPTH 3                    /* mixed, related, alternative */
 #define PREFIX_MAX 80
-#define PARTS_EXTRA 8                   /* three alternatives, the invitation as a file, three multiparts, the body again */
+#define PARTS_EXTRA 8                   /* three alternatives, the invitation as a file, multiparts, the body again */
 #define PART_EXTRA 320                  /* header fields and boundaries of a part, beside the strings in them */
 #define CONTENT_ID_MAX 900
 #define OCTETS "application/octet-stream"
