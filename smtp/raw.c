@@ -158,6 +158,8 @@ static bool has_high_octet(struct bytes_view v)
 
 static void check_lines(struct bytes_view in, struct raw_facts *f)
 {
+    bool has_nul = in.n && memchr(in.p, '\0', in.n);
+
     for (size_t number = 1; in.n; number++) {
         struct bytes_view line = without_end(take_line(&in));
         if (line.n > LINE_MAX_OCTETS)
@@ -165,7 +167,7 @@ static void check_lines(struct bytes_view in, struct raw_facts *f)
                     LINE_MAX_OCTETS);
         if (memchr(line.p, '\r', line.n))
             problem(f, "control_character", number, "the line has a CR that no LF follows");
-        if (memchr(line.p, '\0', line.n))
+        if (has_nul && memchr(line.p, '\0', line.n))
             problem(f, "control_character", number, "the line has a NUL octet");
     }
 }
