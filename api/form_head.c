@@ -189,6 +189,15 @@ static int check_encoding(struct form *f, const struct head *h)
                             form_shown(h->encoding, shown));
 }
 
+/* RFC 7578 §4.3: several files in one multipart/mixed part are the deprecated way (curl -F a=@x,y still writes it), and
+ * would pass for one text here. */
+static int check_type(struct form *f, const struct head *h)
+{
+    if (f->reader->part.filename || !bytes_starts_nocase(h->type, "multipart/"))
+        return 0;
+    return form_refuse_part(f, "it is a multipart itself; each file is sent as a part of its own");
+}
+
 int form_head_read(struct form *f, struct bytes_view head)
 {
     struct head h = {.n = 0};
@@ -196,7 +205,8 @@ int form_head_read(struct form *f, struct bytes_view head)
 
     if (!bytes_is_utf8(head))
         return form_refuse_part(f, "its head is not UTF-8");
-    if (read_fields(f, &h, head) != 0 || read_disposition(f, &h) != 0 || check_encoding(f, &h) != 0)
+    if (read_fields(f, &h, head) != 0 || read_disposition(f, &h) != 0 || check_encoding(f, &h) != 0 ||
+        check_type(f, &h) != 0)
         return -1;
     if (h.type.p) {
         part->content_type = strndup(h.type.p, h.type.n);

@@ -136,19 +136,15 @@ static enum verdict judge(const struct form_multipart *m, char c)
     return c == '\n' ? BARE_LF : NO_DELIMITER;
 }
 
-/* What was held is no delimiter, whatever follows. Only a CR at its end may still begin one. */
+/* What was held is no delimiter, whatever follows, nor does one begin in it: the only CR but the first can be its last
+ * octet, and had a LF followed, this were a delimiter. */
 static int spill(struct form *f)
 {
     struct form_multipart *m = &f->reader->multipart;
     size_t from = m->hold_virtual, n = m->hold_n;
-    bool keep = n > m->delimiter_n && m->hold[n - 1] == '\r';
 
     m->hold_n = m->hold_virtual = 0;
-    if (put(f, m->hold + from, n - keep - from) != 0)
-        return -1;
-    if (keep)
-        m->hold[m->hold_n++] = '\r';
-    return 0;
+    return put(f, m->hold + from, n - from);
 }
 
 static int at_delimiter(struct form *f, bool closing)

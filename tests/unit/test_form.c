@@ -79,6 +79,7 @@ static const struct form_case good[] = {
     {B, BODY(PARAMS("name=\"\xc3\xa9\"; filename=\"\xe2\x82\xac.pdf\"")), "\xc3\xa9|\xe2\x82\xac.pdf|-|d\n"},
     {B, BODY(PARAMS("name=n; filename=\"C:\\new\\a.txt\"")), "n|a.txt|-|d\n"},
     {B, BODY(PARAMS("name=n; filename=\"/etc/..\\b/a\"")), "n|a|-|d\n"},
+    {B, BODY(PARAMS("name=n; filename=\"a/b\\c\"")), "n|c|-|d\n"},
     {B, BODY(PARAMS("name=n; filename*=UTF-8'en'%e2%82%AC%20a.txt; filename=x")), "n|\xe2\x82\xac a.txt|-|d\n"},
     {B, BODY(PARAMS("name=n; filename=x; filename*=utf-8''..%2Fa")), "n|a|-|d\n"},
     {B, BODY("--b\r\n" CD "name=n; filename=\"\"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--b--\r\n"),
@@ -86,6 +87,7 @@ static const struct form_case good[] = {
     {B, BODY(HEAD("content-type:  text/plain; charset=\"a b\" \r\nX-Other: x\r\nCONTENT-DISPOSITION:form-data;name=n")),
      "n|-|text/plain; charset=\"a b\"|d\n"},
     {B, BODY(HEAD(CD "name=n\r\nContent-Transfer-Encoding: 8BIT\r\nContent-Type:")), "n|-||d\n"},
+    {B, BODY(HEAD(CD "name=n; filename=f\r\nContent-Type: multipart/mixed")), "n|f|multipart/mixed|d\n"},
     {B, BODY(HEAD(CD "name=n\r\nContent-Transfer-Encoding: binary")), "n|-|-|d\n"},
     {B, BODY(HEAD(CD "name=n\r\nContent-Transfer-Encoding: 7bit")), "n|-|-|d\n"},
     /* urlencoded */
@@ -229,6 +231,8 @@ static const struct form_case bad[] = {
      "!part 1: its Content-Transfer-Encoding is \"base64\"; forms are sent without one"},
     {B, BODY(HEAD(CD "name=n\r\nContent-Transfer-Encoding:")),
      "!part 1: its Content-Transfer-Encoding is \"\"; forms are sent without one"},
+    {B, BODY(HEAD(CD "name=n\r\nContent-Type: Multipart/mixed; boundary=c")),
+     "!part 1: it is a multipart itself; each file is sent as a part of its own"},
     {B, BODY("--b\r\n" CD "name=n\r\n\r\nd\r\n" HEAD("Content-Disposition: inline")),
      "n|-|-|d\n!part 2: its Content-Disposition is \"inline\" instead of form-data"},
     /* urlencoded */
