@@ -200,13 +200,22 @@ static size_t longest_word(struct bytes_view v)
     return longest;
 }
 
+/* Readers unfold to one space, however many there were, and cut spaces at the ends; in an encoded word all stay. */
+static bool would_lose_spaces(const struct line *l, struct bytes_view v)
+{
+    if (!v.n)
+        return false;
+    return v.p[0] == ' ' || v.p[v.n - 1] == ' ' ||
+           (l->col + 1 + v.n > line_limit(l) && memmem(v.p, v.n, "  ", 2) != NULL);
+}
+
 void mime_header_text(struct bytes_buf *out, const char *name, struct bytes_view value)
 {
     struct line l;
 
     line_begin(&l, out, name);
     if (!is_printable_ascii(value) || looks_encoded(value) || longest_word(value) > WORD_MAX ||
-        (value.n && (value.p[0] == ' ' || value.p[value.n - 1] == ' ')))
+        would_lose_spaces(&l, value))
         put_encoded(&l, value);
     else
         put_folded(&l, value);
