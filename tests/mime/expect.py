@@ -13,6 +13,7 @@ A_LABELS = {"bücher": "xn--bcher-kva", "straße": "xn--strae-oqa", "日本語":
 # Types by the file name's end, those that everybody agrees on.
 TYPES = {"pdf": "application/pdf", "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif",
          "txt": "text/plain", "csv": "text/csv", "html": "text/html", "zip": "application/zip",
+         "gz": "application/gzip",
          "json": "application/json",
          "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "svg": "image/svg+xml"}
 
@@ -120,11 +121,13 @@ def decode_content(text):
     return base64.b64decode(text + "=" * (-len(text) % 4))
 
 
-def is_mail_as_it_is(content):
-    """RFC 2046 5.2.1: message/rfc822 takes no encoding, so what 7bit cannot carry is sent as octets; and so is what does
-    not even begin with a header field."""
-    return (content.isascii() and re.match(rb"[!-9;-~]+:", content) and not re.search(rb"(?<!\r)\n|\r(?!\n)|\0", content) and
-            all(len(line) <= 998 for line in content.split(b"\r\n")))
+def as_attached_mail(content):
+    """The octets of a message/rfc822 part, or None: RFC 2046 5.2.1 allows it no encoding, so what 7bit cannot carry is
+    sent as octets; and so is what does not even begin with a header field. Bare LF becomes CRLF."""
+    if not content.isascii() or re.search(rb"\r(?!\n)|\0", content) or not re.match(rb"[!-9;-~]+:", content):
+        return None
+    content = re.sub(rb"\r?\n", b"\r\n", content)
+    return content if all(len(line) <= 998 for line in content.split(b"\r\n")) else None
 
 
 def guess(filename):
@@ -135,8 +138,9 @@ def attachment(a, has_html):
     content = decode_content(a["content"])
     given = a.get("content_type")
     kind, parameters = structured(given) if given else (guess(a.get("filename")), {})
-    if kind == "message/rfc822" and not is_mail_as_it_is(content):
-        kind, parameters = "application/octet-stream", {}
+    if kind == "message/rfc822":
+        mail = as_attached_mail(content)
+        kind, content = (kind, mail) if mail is not None else ("application/octet-stream", content)
     cid = a.get("content_id")
     disposition = a.get("disposition") or ("inline" if cid else "attachment")
     parameters = {k: v for k, v in parameters.items() if k != "name"}

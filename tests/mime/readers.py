@@ -5,6 +5,7 @@ import email.errors
 import email.header
 import email.policy
 import email.utils
+import functools
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import subprocess
 
 from wire import Wrong
 
+# The default, which parses a field each time it is looked at; what comes out never changes, so once is enough.
+POLICY = email.policy.default.clone(header_factory=functools.lru_cache(1000)(email.policy.default.header_factory))
 # Newer versions refuse a whole list for a quoted "[" or "@" unless they are told not to.
 NOT_STRICT = {"strict": False} if getattr(email.utils, "supports_strict_parsing", False) else {}
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -134,7 +137,7 @@ def read_python(raw):
     # The package knows no RFC 6532: octets beyond ASCII would be replaced, so they are decoded first. Only address
     # fields have any (wire.py), everything else is the same either way.
     text = raw.decode("utf-8")
-    message = email.message_from_string(text, policy=email.policy.default)
+    message = email.message_from_string(text, policy=POLICY)
     old = email.parser.HeaderParser(policy=email.policy.compat32).parsestr(text)
     newer = {key: [(a.display_name, a.addr_spec) for a in message[name].addresses] if message[name] is not None else []
              for key, name in FIELDS.items()}
