@@ -5,6 +5,7 @@
 #include "api/hall.h"
 #include "api/json_out.h"
 #include "api/routes.h"
+#include "api/submission.h"
 #include "service/config.h"
 #include "smtp/crypto.h"
 
@@ -18,6 +19,7 @@
 #define IDLE_MS 75000
 #define WRITE_MS 30000
 #define ADMIN_CONNECTIONS 128
+#define WORKERS 2
 
 /* ---- judging ---- */
 
@@ -67,19 +69,6 @@ static void on_request(struct http_request *r)
     r->route->on_request(r->owner, r);
 }
 
-static bool on_room(struct http_request *r, size_t more)
-{
-    struct api *a = r->owner;
-    enum outcome_code code = service_reserve(a->service, more);
-
-    if (code != OUTCOME_SENT) {
-        answer_refusal(r, code, NULL);
-        return false;
-    }
-    r->reserved += more;
-    return true;
-}
-
 static void on_refused(struct http_request *r, enum outcome_code code, const char *detail)
 {
     answer_refusal(r, code, detail);
@@ -91,6 +80,7 @@ static void on_end(struct http_request *r, int status)
     const char *label = r->route ? r->route->label : "other";
     uint64_t us = clock_us() - r->started_us;
 
+    submission_free(r->body);
     if (r->reserved)
         service_release(a->service, r->reserved);
     service_count_http(a->service, label, status, us);
@@ -116,7 +106,7 @@ static struct http_params server_params(struct api *a, int fd)
         .ctx = a,
         .on_headers = on_headers,
         .on_request = on_request,
-        .on_room = on_room,
+        .on_body = submission_take,
         .on_refused = on_refused,
         .on_end = on_end,
     };
@@ -156,7 +146,8 @@ struct api *api_new(struct service *s, struct loop *loop, char err_out[200])
     a->loop = loop;
     a->auth = auth_new(config->api_keys, config->n_api_keys, config->allowed_hosts, config->n_allowed_hosts);
     a->http = http_new(loop);
-    if (!a->auth || !a->http)
+    a->work = work_new(WORKERS);
+    if (!a->auth || !a->http || !a->work)
         snprintf(err_out, 200, "There is no memory for the HTTP server.");
     else if (start_servers(a, err_out) == 0)
         return a;
@@ -177,6 +168,10 @@ void api_free(struct api *a)
 
     if (!a)
         return;
+    a->closing = true;
+    work_free(a->work);
+    if (a->work && loop_run(a->loop) < 0)       /* a stopped loop reads its last letters: the workers' */
+        unreachable("a stopped loop waited");
     http_server_free(a->server, OUTCOME_OUTCOME_UNKNOWN, detail);
     http_server_free(a->admin, OUTCOME_SHUTTING_DOWN, NULL);
     listen_remove_path(&a->listen);
@@ -198,15 +193,17 @@ uint16_t api_admin_port(const struct api *a)
 
 /* ---- for the command line ---- */
 
-int api_read_mail(const struct service *s, struct bytes_view json, struct mail **mail_out, char **problem_out)
+int api_read_mail(const struct service *s, char *json, size_t n, struct mail **mail_out, char **problem_out)
 {
+    struct json_mail_params params;
     struct json_mail_result read;
     struct smtp_outcome o;
     struct bytes_buf text;
     char id[37];
 
     *problem_out = NULL;
-    emails_read(s, json, &read);
+    submission_read_params(s, &params);
+    json_mail_read(json, n, &params, &read);
     *mail_out = read.mail;
     read.mail = NULL;
     if (read.code != OUTCOME_SENT) {

@@ -1,13 +1,15 @@
 #include "api/answer.h"
-#include "api/hall.h"
-#include "api/json_mail.h"
+#include "api/batch.h"
+#include "api/json_out.h"
 #include "api/routes.h"
+#include "api/submission.h"
 #include "service/config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* POST /v1/emails: judges the headers, reads the JSON, hands the mail to the service and answers with what became of
- * it. */
+/* POST /v1/emails, /batch and /validate: judge the headers, read the body, hand the mails to the service and answer with
+ * what became of them. */
 
 /* ---- what the headers say ---- */
 
@@ -21,15 +23,8 @@ static struct bytes_view media_type(const char *value)
     return bytes_view(value, n);
 }
 
-static bool is_one_of(struct bytes_view v, const char *const *names, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (bytes_equal_nocase(v, bytes_view_str(names[i])))
-            return true;
-    return false;
-}
-
-/* JSON is UTF-8 (RFC 8259 §8.1); another charset would be read wrongly. */
+/* JSON is UTF-8 (RFC 8259 §8.1), and so are forms (the URL standard, RFC 7578 §5.1.2 in practice); another charset would
+ * be read wrongly. */
 static bool has_other_charset(const char *value)
 {
     const char *charset = strcasestr(value, "charset=");
@@ -42,27 +37,45 @@ static bool has_other_charset(const char *value)
            !bytes_starts_nocase(bytes_view_str(charset), "us-ascii");
 }
 
-static enum outcome_code judge_type(const struct http_request *r, const char **detail_out)
+static const struct {
+    const char *name;
+    enum intake_kind kind;
+} types[] = {
+    {"application/json", INTAKE_JSON},
+    {"message/rfc822", INTAKE_RAW},
+    {"multipart/form-data", INTAKE_FORM},
+    {"application/x-www-form-urlencoded", INTAKE_URLENCODED},
+};
+
+static enum outcome_code judge_type(const struct http_request *r, bool json_only, enum intake_kind *kind_out,
+                                    const char **detail_out)
 {
-    static const char *const later[] = {"multipart/form-data", "application/x-www-form-urlencoded", "message/rfc822"};
-    static const char *const packed[] = {"gzip", "x-gzip"};
     struct bytes_view type = media_type(r->content_type ? r->content_type : "");
+    size_t i = 0;
+
+    while (i < ARRAY_LEN(types) && !bytes_equal_nocase(type, bytes_view_str(types[i].name)))
+        i++;
+    *detail_out = !r->content_type ? "The request has no Content-Type."
+                  : json_only      ? "The Content-Type is not application/json, which this endpoint takes."
+                                   : "The Content-Type is none of application/json, message/rfc822, multipart/form-data "
+                                     "and application/x-www-form-urlencoded.";
+    if (i == ARRAY_LEN(types) || (json_only && types[i].kind != INTAKE_JSON))
+        return OUTCOME_UNSUPPORTED_MEDIA_TYPE;
+    *kind_out = types[i].kind;
+    *detail_out = "Text is read as UTF-8 only.";
+    return types[i].kind != INTAKE_RAW && has_other_charset(r->content_type) ? OUTCOME_UNSUPPORTED_MEDIA_TYPE
+                                                                               : OUTCOME_SENT;
+}
+
+static enum outcome_code judge_coding(const struct http_request *r, bool *packed_out, const char **detail_out)
+{
     struct bytes_view coding = media_type(r->content_encoding ? r->content_encoding : "identity");
 
-    *detail_out = "Bodies of this Content-Type are in the contract, but this version reads application/json only.";
-    if (is_one_of(type, later, ARRAY_LEN(later)))
-        return OUTCOME_NOT_IMPLEMENTED;
-    *detail_out = r->content_type ? "The Content-Type is not application/json." : "The request has no Content-Type.";
-    if (!bytes_equal_nocase(type, bytes_view_str("application/json")))
-        return OUTCOME_UNSUPPORTED_MEDIA_TYPE;
-    *detail_out = "JSON is read as UTF-8 only.";
-    if (has_other_charset(r->content_type))
-        return OUTCOME_UNSUPPORTED_MEDIA_TYPE;
-    *detail_out = "Content-Encoding gzip is in the contract, but this version does not have it.";
-    if (is_one_of(coding, packed, ARRAY_LEN(packed)))
-        return OUTCOME_NOT_IMPLEMENTED;
-    *detail_out = "The Content-Encoding is not supported.";
-    return bytes_equal_nocase(coding, bytes_view_str("identity")) ? OUTCOME_SENT : OUTCOME_UNSUPPORTED_MEDIA_TYPE;
+    *packed_out = bytes_equal_nocase(coding, bytes_view_str("gzip")) ||
+                  bytes_equal_nocase(coding, bytes_view_str("x-gzip"));
+    *detail_out = "The Content-Encoding is not supported; gzip is.";
+    return *packed_out || bytes_equal_nocase(coding, bytes_view_str("identity")) ? OUTCOME_SENT
+                                                                                  : OUTCOME_UNSUPPORTED_MEDIA_TYPE;
 }
 
 /* Promises asked for by header are refused rather than ignored: a caller who sends an Idempotency-Key relies on it. */
@@ -78,49 +91,55 @@ static enum outcome_code judge_promises(const struct http_request *r, const char
     return OUTCOME_SENT;
 }
 
-void emails_on_headers(struct api *a, struct http_request *r)
+/* "strict" is the default (API.md §1). */
+static enum outcome_code judge_validation(const struct http_request *r, bool *permissive_out, const char **detail_out)
+{
+    struct bytes_view v = bytes_view_str(r->batch_validation ? r->batch_validation : "strict");
+
+    *permissive_out = bytes_equal_nocase(v, bytes_view_str("permissive"));
+    *detail_out = "X-Batch-Validation is \"strict\" or \"permissive\".";
+    return *permissive_out || bytes_equal_nocase(v, bytes_view_str("strict")) ? OUTCOME_SENT : OUTCOME_INVALID_REQUEST;
+}
+
+static struct submission *begin(struct api *a, struct http_request *r, bool is_batch)
 {
     const struct config *config = service_config(a->service);
+    struct intake_params p = {.content_type = r->content_type, .length = (size_t)r->length,
+                              .max = config->max_body_bytes};
     const char *detail = "The body is larger than max_body.";
     enum outcome_code code = OUTCOME_SENT;
+    bool permissive = false;
+    struct submission *s;
 
     if (r->has_length && r->length > config->max_body_bytes)
         code = OUTCOME_PAYLOAD_TOO_LARGE;
     if (code == OUTCOME_SENT)
-        code = judge_type(r, &detail);
+        code = judge_type(r, is_batch, &p.kind, &detail);
+    if (code == OUTCOME_SENT)
+        code = judge_coding(r, &p.packed, &detail);
     if (code == OUTCOME_SENT)
         code = judge_promises(r, &detail);
+    if (code == OUTCOME_SENT && is_batch)
+        code = judge_validation(r, &permissive, &detail);
     if (code == OUTCOME_SENT) {
         detail = NULL;
         code = service_reserve(a->service, (size_t)r->length);
         r->reserved = code == OUTCOME_SENT ? (size_t)r->length : 0;
     }
     r->wants_body = true;
-    if (code != OUTCOME_SENT)
+    if (code != OUTCOME_SENT) {
         answer_refusal(r, code, detail);
+        return NULL;
+    }
+    s = submission_new(a, r, &p);
+    if (s) {
+        s->is_batch = is_batch;
+        s->is_permissive = permissive;
+    }
+    return s;
 }
 
-/* ---- the mail ---- */
-
-static bool has_relay(const void *ctx, const char *name)
-{
-    return service_has_relay(ctx, name);
-}
-
-void emails_read(const struct service *s, struct bytes_view json, struct json_mail_result *out)
-{
-    struct json_mail_params params = {
-        .max_recipients = service_config(s)->max_recipients, .has_relay = has_relay, .ctx = s};
-
-    json_mail_read(json, &params, out);
-}
-
-static void on_done(void *ctx, const struct send_result *result)
-{
-    answer_result(ctx, result);
-}
-
-static void refuse_mail(struct http_request *r, const struct json_mail_result *read)
+static void refuse(struct http_request *r, const struct json_mail_result *read)
 {
     struct smtp_outcome o;
 
@@ -130,19 +149,83 @@ static void refuse_mail(struct http_request *r, const struct json_mail_result *r
                        .outcome = &o, .detail = read->detail, .errors = read->problems, .n_errors = read->n_problems});
 }
 
-void emails_send(struct api *a, struct http_request *r)
+void emails_on_body(struct api *a, struct http_request *r)
 {
-    struct send_request send = {.deadline = r->deadline, .on_done = on_done, .ctx = r};
-    struct json_mail_result read;
+    (void)a;
+    submission_whole(r->body);
+}
 
-    emails_read(a->service, bytes_view(r->body ? r->body : "", r->body_n), &read);
-    if (read.code != OUTCOME_SENT) {
-        refuse_mail(r, &read);
-    } else {
-        send.mail = read.mail;
-        read.mail = NULL;               /* the service's now */
-        memcpy(send.request_id, r->id, sizeof(send.request_id));
-        service_send(a->service, &send);
+/* ---- one mail ---- */
+
+static void on_done(void *ctx, const struct send_result *result)
+{
+    answer_result(ctx, result);
+}
+
+static void send_ready(struct submission *s)
+{
+    struct send_request send = {.deadline = s->r->deadline, .on_done = on_done, .ctx = s->r};
+    struct message *message = s->message;
+
+    if (s->read.code != OUTCOME_SENT) {
+        refuse(s->r, &s->read);
+        return;
     }
-    json_mail_result_deinit(&read);
+    s->message = NULL;                  /* the service's now */
+    memcpy(send.request_id, s->r->id, sizeof(send.request_id));
+    service_send(s->api->service, message, &send);
+}
+
+void emails_on_headers(struct api *a, struct http_request *r)
+{
+    struct submission *s = begin(a, r, false);
+
+    if (s)
+        s->on_ready = send_ready;
+}
+
+/* ---- validation ---- */
+
+static void validate_ready(struct submission *s)
+{
+    struct message *m = s->message;
+    struct bytes_buf json;
+
+    if (s->read.code != OUTCOME_SENT) {
+        refuse(s->r, &s->read);
+    } else if (s->r->accept && strcasestr(s->r->accept, "message/rfc822")) {
+        http_answer(s->r, &(struct http_answer){
+                              .status = 200, .type = "message/rfc822", .body = m->content, .n = m->content_n});
+        m->content = NULL;              /* given away */
+    } else {
+        bytes_buf_init(&json, 0);
+        json_out_validation(&json, m, service_relay_name(s->api->service, m->relay));
+        answer_json(s->r, 200, &json);
+    }
+}
+
+void emails_validate_on_headers(struct api *a, struct http_request *r)
+{
+    struct submission *s = begin(a, r, false);
+
+    if (s)
+        s->on_ready = validate_ready;
+}
+
+/* ---- batches ---- */
+
+static void batch_ready(struct submission *s)
+{
+    if (s->batch.whole.code != OUTCOME_SENT)
+        refuse(s->r, &s->batch.whole);
+    else
+        batch_send(s);
+}
+
+void emails_batch_on_headers(struct api *a, struct http_request *r)
+{
+    struct submission *s = begin(a, r, true);
+
+    if (s)
+        s->on_ready = batch_ready;
 }

@@ -5,10 +5,13 @@
 #include "api/http.h"
 #include "api/listen.h"
 #include "service/service.h"
+#include "smtp/work.h"
 
 struct api {
     struct service *service;
     struct loop *loop;
+    struct work *work;                  /* for large bodies */
+    bool closing;                       /* what is still being read is not sent */
     struct auth *auth;
     struct http *http;
     struct http_server *server, *admin;

@@ -27,6 +27,7 @@
 enum phase {
     PHASE_IDLE,                         /* between requests, and while a head is read */
     PHASE_UPLOAD,                       /* the body comes in and is kept */
+    PHASE_PAUSED,                       /* the same, suspended until http_continue */
     PHASE_DROP,                         /* the answer is known; the rest of the body is read and dropped */
     PHASE_WAITING,                      /* suspended until http_answer */
     PHASE_ANSWERED,                     /* queued in libmicrohttpd */
@@ -70,6 +71,29 @@ const char *http_method_name(enum http_method m)
     return names[m];
 }
 
+struct argument_walk {
+    void (*on_argument)(void *ctx, const char *name, const char *value);
+    void *ctx;
+};
+
+static enum MHD_Result on_argument(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct argument_walk *w = cls;
+
+    (void)kind;
+    w->on_argument(w->ctx, name, value ? value : "");
+    return MHD_YES;
+}
+
+void http_each_argument(struct http_request *r, void (*on_value)(void *ctx, const char *name, const char *value),
+                        void *ctx)
+{
+    struct http_conn *k = (struct http_conn *)(void *)r;
+    struct argument_walk w = {on_value, ctx};
+
+    MHD_get_connection_values(k->c, MHD_GET_ARGUMENT_KIND, on_argument, &w);
+}
+
 const char *http_library_version(void)
 {
     static char text[40];
@@ -105,11 +129,16 @@ static void list_remove(struct conn_list *l, struct http_conn *k)
 /* Our own, as libmicrohttpd's time-out is inactivity only: a byte a second would keep a connection for ever.
  * They move later from request to request, so the timer is seldom touched: it is set only when it would ring
  * too late. */
-static void set_due(struct http_conn *k, uint32_t ms)
+static void set_due_at(struct http_conn *k, uint64_t due)
 {
-    k->due = loop_now(k->server->http->loop) + ms;
+    k->due = due;
     if (!k->timer.slot || k->timer.due > k->due)
         loop_timer_set(k->server->http->loop, &k->timer, k->due);
+}
+
+static void set_due(struct http_conn *k, uint32_t ms)
+{
+    set_due_at(k, loop_now(k->server->http->loop) + ms);
 }
 
 static int fd_of(struct http_conn *k)
@@ -145,8 +174,8 @@ static void on_due(struct loop_timer *t)
     struct http_conn *k = (struct http_conn *)(void *)((char *)t - offsetof(struct http_conn, timer));
     struct http_server *s = k->server;
 
-    if (k->phase == PHASE_WAITING)
-        return;                         /* the owner answers at the request's deadline; the next due is set then */
+    if (k->phase == PHASE_WAITING || k->phase == PHASE_PAUSED)
+        return;                         /* suspended: the owner goes on or answers; the next due is set then */
     if (k->due > loop_now(s->http->loop)) {
         loop_timer_set(s->http->loop, &k->timer, k->due);
         return;
@@ -243,6 +272,20 @@ void http_answer(struct http_request *r, const struct http_answer *a)
     k->server->pending = true;
 }
 
+void http_continue(struct http_request *r)
+{
+    struct http_conn *k = (struct http_conn *)(void *)r;
+
+    if (k->phase != PHASE_PAUSED)
+        unreachable("a request goes on that was not paused");
+    if (r->has_answer)
+        r->answer.close = true;
+    k->phase = r->has_answer ? PHASE_DROP : PHASE_UPLOAD;
+    list_remove(&k->server->waiting, k);
+    list_add(&k->server->finished, k);
+    k->server->pending = true;
+}
+
 /* ---- a request's calls, as libmicrohttpd makes them ---- */
 
 static bool has_body(const struct http_request *r)
@@ -288,32 +331,6 @@ static enum MHD_Result on_head(struct http_conn *k, const char *method, const ch
     return r->has_answer ? answer_early(k) : MHD_YES;
 }
 
-/* Room for n more bytes: a known length is allocated once, a chunked body doubles, and each step is asked for. */
-static bool make_room(struct http_conn *k, size_t n)
-{
-    struct http_request *r = &k->r;
-    size_t need = r->body_n + n, want = r->has_length ? (size_t)r->length : r->body_cap ? r->body_cap * 2 : 4096;
-    char *p;
-
-    if (need <= r->body_cap)
-        return true;
-    if (need > k->server->p.max_body) {
-        k->server->p.on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "The body is larger than max_body.");
-        return false;
-    }
-    want = want < need ? need : want > k->server->p.max_body ? k->server->p.max_body : want;
-    if (r->chunked && !k->server->p.on_room(r, want - r->body_cap))
-        return false;
-    p = realloc(r->body, want);
-    if (!p) {
-        k->server->p.on_refused(r, OUTCOME_OVERLOADED, "There is no memory for the body.");
-        return false;
-    }
-    r->body = p;
-    r->body_cap = want;
-    return true;
-}
-
 static enum MHD_Result drop(struct http_conn *k, size_t n)
 {
     k->dropped += n;
@@ -324,20 +341,31 @@ static enum MHD_Result drop(struct http_conn *k, size_t n)
     return MHD_NO;
 }
 
+static void suspend(struct http_conn *k, enum phase phase)
+{
+    k->phase = phase;
+    list_add(&k->server->waiting, k);
+    MHD_suspend_connection(k->c);
+}
+
 static enum MHD_Result on_body(struct http_conn *k, const char *data, size_t n)
 {
     struct http_request *r = &k->r;
+    const struct http_params *p = &k->server->p;
 
     if (k->phase == PHASE_DROP || !r->wants_body)
         return drop(k, n);
-    if (!make_room(k, n)) {
-        r->answer.close = true;
-        k->phase = PHASE_DROP;
-        return drop(k, n);
+    if (k->received > p->max_body) {
+        p->on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "The body is larger than max_body.");
+    } else if (p->on_body(r, bytes_view(data, n)) == HTTP_PAUSED) {
+        suspend(k, PHASE_PAUSED);
+        return MHD_YES;
     }
-    memcpy(r->body + r->body_n, data, n);
-    r->body_n += n;
-    return MHD_YES;
+    if (!r->has_answer)
+        return MHD_YES;
+    r->answer.close = true;
+    k->phase = PHASE_DROP;
+    return drop(k, n);
 }
 
 static enum MHD_Result on_whole(struct http_conn *k)
@@ -353,9 +381,7 @@ static enum MHD_Result on_whole(struct http_conn *k)
         k->r.answer.close = true;
     if (k->r.has_answer)
         return queue_answer(k);
-    k->phase = PHASE_WAITING;
-    list_add(&k->server->waiting, k);
-    MHD_suspend_connection(k->c);
+    suspend(k, PHASE_WAITING);
     return MHD_YES;
 }
 
@@ -380,6 +406,8 @@ static enum MHD_Result on_call(void *cls, struct MHD_Connection *c, const char *
         return n ? on_body(k, data, n) : on_whole(k);
     case PHASE_WAITING:
         return queue_answer(k);         /* resumed */
+    case PHASE_PAUSED:
+        unreachable("a piece of a body for a connection that is suspended");
     case PHASE_ANSWERED:
         return MHD_YES;
     }
@@ -414,7 +442,6 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
         return;
     k->server->p.on_end(&k->r, k->phase == PHASE_ANSWERED ? k->r.answer.status : k->raw_status ? k->raw_status : 499);
     free_answer(&k->r.answer);
-    free(k->r.body);
     memset(&k->r, 0, sizeof(k->r));
     k->phase = PHASE_IDLE;
     k->received = k->dropped = 0;
@@ -473,7 +500,10 @@ static void run_server(struct http_server *s)
     s->pending = false;
     while ((k = s->finished.first) != NULL) {
         list_remove(&s->finished, k);
-        set_due(k, s->p.write_ms);
+        if (k->phase == PHASE_WAITING)
+            set_due(k, s->p.write_ms);
+        else
+            set_due_at(k, k->r.deadline);
         MHD_resume_connection(k->c);
     }
     MHD_run(s->daemon);
@@ -574,9 +604,14 @@ void http_server_free(struct http_server *s, enum outcome_code code, const char 
     if (!s)
         return;
     http_server_stop_listening(s);
-    while (s->waiting.first)
-        /* moves it to finished; libmicrohttpd stops with none suspended */
-        s->p.on_refused(&s->waiting.first->r, code, detail);
+    while (s->waiting.first) {          /* libmicrohttpd stops with none suspended */
+        struct http_conn *k = s->waiting.first;
+        bool paused = k->phase == PHASE_PAUSED;
+        if (!k->r.has_answer)
+            s->p.on_refused(&k->r, code, detail);       /* one that waits is moved to finished by that */
+        if (paused)
+            http_continue(&k->r);
+    }
     s->pending = true;
     for (int i = 0; i < FLUSH_ROUNDS && s->pending; i++)
         run_server(s);

@@ -33,21 +33,25 @@ struct http_request {                   /* strings are valid until on_end; NULL 
     struct bytes_view path;             /* raw: nothing is percent-decoded; without the query */
     struct bytes_view authority;        /* of an absolute-form target, else empty */
     const char *host, *authorization, *content_type, *content_encoding, *origin, *sec_fetch_site, *accept,
-        *idempotency_key, *prefer;
+        *idempotency_key, *prefer, *batch_validation;
     const char *relay_argument;         /* ?relay= */
     char id[65];                        /* X-Request-Id: the caller's if sane, else one of ours */
     uint64_t started_us, deadline;      /* deadline: ms of CLOCK_MONOTONIC, request_timeout after the headers */
-    char *body;
-    size_t body_n, body_cap;
     bool has_answer;
     bool client_gone;                   /* it had closed its side when a suspended request was answered */
     struct http_answer answer;
 
     bool wants_body;                    /* set in on_headers: else a body is dropped */
     void *owner;                        /* ctx of the params */
-    const struct route_row *route;      /* these three are the owner's */
+    const struct route_row *route;      /* these four are the owner's */
     struct bytes_view argument;
     size_t reserved;
+    void *body;                         /* whatever takes the body; freed in on_end */
+};
+
+enum http_taken {
+    HTTP_TAKEN,
+    HTTP_PAUSED,                        /* no more until http_continue */
 };
 
 struct http_params {
@@ -59,8 +63,8 @@ struct http_params {
     /* These answer the request, or leave it as it is. */
     void (*on_headers)(struct http_request *r);
     void (*on_request)(struct http_request *r);
-    /* The body wants more memory (chunked only); false: not given, and answered. */
-    bool (*on_room)(struct http_request *r, size_t more);
+    /* A piece of a wanted body, as it comes; may answer: then the rest is dropped. */
+    enum http_taken (*on_body)(struct http_request *r, struct bytes_view piece);
     /* http.c itself refuses: framing, size, time. Must answer. */
     void (*on_refused)(struct http_request *r, enum outcome_code code, const char *detail);
     void (*on_end)(struct http_request *r, int status);         /* 499: the client left before its answer */
@@ -77,5 +81,10 @@ void http_server_free(struct http_server *s, enum outcome_code code, const char 
 
 /* exactly once a request; inside the callbacks or later */
 void http_answer(struct http_request *r, const struct http_answer *a);
+/* after HTTP_PAUSED, not inside the callback; an answer may have been given meanwhile */
+void http_continue(struct http_request *r);
+/* Each argument of the query in its order; a value as it came, but that "+" is a blank. */
+void http_each_argument(struct http_request *r, void (*on_argument)(void *ctx, const char *name, const char *value),
+                        void *ctx);
 const char *http_library_version(void);                         /* "libmicrohttpd 0.9.75" */
 #endif

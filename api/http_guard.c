@@ -69,6 +69,7 @@ static void sort_field(struct head *h, struct bytes_view name, const char *value
         {"expect", &h->expect, NULL},
         {"idempotency-key", &r->idempotency_key, NULL},
         {"prefer", &r->prefer, NULL},
+        {"x-batch-validation", &r->batch_validation, NULL},
         {"x-request-id", &h->request_id, NULL},
     };
 

@@ -1,5 +1,4 @@
 #include "api/json_reader.h"
-#include "api/json_text.h"
 #include "smtp/address.h"
 
 #include <stdlib.h>
@@ -158,7 +157,7 @@ static const char *why_not(enum rule rule, const char *value)
     case ANY:
         break;
     case ADDRESS:
-        if (address_parse(bytes_view_str(value), 0, &a, &why) == 0)
+        if (address_parse(bytes_view_str(value), ADDRESS_LITERALS, &a, &why) == 0)
             mail_address_deinit(&a);
         break;
     case DATE:
@@ -196,7 +195,7 @@ static void refuse(struct json_reader *r, const char *pointer, const char *name,
 
 static void add(struct json_reader *r, const char *name, const cJSON *item, const char *pointer)
 {
-    const char *value = json_reader_string(r, item, pointer, false), *why;
+    const char *value = json_reader_string(r, item, pointer, false).p, *why;
     struct mail *m = r->out->mail;
     const struct row *row;
 
@@ -239,29 +238,29 @@ static void add_pair(struct json_reader *r, const cJSON *pair, size_t i)
     bytes_buf_deinit(&pointer);
 }
 
-void json_reader_own_headers(struct json_reader *r, const cJSON *item)
+void json_read_headers(struct json_reader *r, const cJSON *item, const char *pointer)
 {
     const cJSON *one;
-    struct bytes_buf pointer;
+    struct bytes_buf at;
     size_t i = 0;
 
     if (!cJSON_IsObject(item) && !cJSON_IsArray(item)) {
-        json_reader_problem(r, "/headers", "wrong_type", "expected an object of strings, or an array of {name, value}");
+        json_reader_problem(r, pointer, "wrong_type", "expected an object of strings, or an array of {name, value}");
         return;
     }
     cJSON_ArrayForEach(one, item) {
         if (i++ == HEADERS_MAX) {
-            json_reader_problem(r, "/headers", "too_many", "more than %d headers", HEADERS_MAX);
+            json_reader_problem(r, pointer, "too_many", "more than %d headers", HEADERS_MAX);
             return;
         }
         if (cJSON_IsArray(item)) {
             add_pair(r, one, i - 1);
             continue;
         }
-        bytes_buf_init(&pointer, 64 * 1024);
-        bytes_buf_add_str(&pointer, "/headers");
-        json_text_add_pointer_step(&pointer, bytes_view_str(one->string));
-        add(r, one->string, one, pointer.failed ? "/headers" : pointer.p);
-        bytes_buf_deinit(&pointer);
+        bytes_buf_init(&at, 64 * 1024);
+        bytes_buf_add_str(&at, pointer);
+        json_text_add_pointer_step(&at, bytes_view_str(one->string));
+        add(r, one->string, one, at.failed ? pointer : at.p);
+        bytes_buf_deinit(&at);
     }
 }

@@ -248,3 +248,37 @@ void json_out_result(struct bytes_buf *out, const struct send_result *r)
     add_timing(out, d);
     bytes_buf_add_char(out, '}');
 }
+
+/* What the relay must offer for this mail. */
+static void add_extensions(struct bytes_buf *out, const struct message *m)
+{
+    const struct {
+        const char *name;
+        bool needed;
+    } extensions[] = {{"8BITMIME", m->needs_8bit || m->needs_utf8}, {"SMTPUTF8", m->needs_utf8},
+                      {"DSN", m->mail->dsn.wanted}, {"REQUIRETLS", m->mail->require_tls}};
+    bool any = false;
+
+    bytes_buf_add_str(out, ",\"extensions\":[");
+    for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
+        if (extensions[i].needed) {
+            json_out_member(out, any ? "," : "", extensions[i].name);
+            any = true;
+        }
+    bytes_buf_add_char(out, ']');
+}
+
+void json_out_validation(struct bytes_buf *out, const struct message *m, const char *relay)
+{
+    bytes_buf_add_str(out, "{\"valid\":true,\"size\":");
+    json_out_uint(out, m->content_n);
+    json_out_member(out, ",\"message_id\":", m->message_id);
+    json_out_member(out, ",\"relay\":", relay);
+    json_out_member(out, ",\"envelope\":{\"from\":", m->from);
+    bytes_buf_add_str(out, ",\"to\":[");
+    for (size_t i = 0; i < m->n_rcpts; i++)
+        json_out_member(out, i ? "," : "", m->rcpts[i]);
+    bytes_buf_add_str(out, "]}");
+    add_extensions(out, m);
+    bytes_buf_add_char(out, '}');
+}

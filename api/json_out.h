@@ -16,5 +16,7 @@ void json_out_recipients(struct bytes_buf *out, const struct send_result *r);
 void json_out_attempts(struct bytes_buf *out, const struct send_result *r);     /* an array of objects */
 
 bool json_out_is_partial(const struct send_result *r);                  /* sent, but not to all */
+/* what validating answers; relay: its name */
+void json_out_validation(struct bytes_buf *out, const struct message *m, const char *relay);
 void json_out_result(struct bytes_buf *out, const struct send_result *r);       /* the answer to a mail that was sent */
 #endif

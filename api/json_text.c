@@ -63,10 +63,9 @@ static int no_memory(struct reader *r)
 
 static size_t utf8_sequence(const char *p, size_t n)
 {
-    for (size_t len = 2; len <= 4 && len <= n; len++)
-        if (bytes_is_utf8(bytes_view(p, len)))
-            return len;
-    return 0;
+    size_t len = (unsigned char)*p >= 0xF0 ? 4 : (unsigned char)*p >= 0xE0 ? 3 : 2;
+
+    return len <= n && bytes_is_utf8(bytes_view(p, len)) ? len : 0;
 }
 
 void json_text_add_pointer_step(struct bytes_buf *pointer, struct bytes_view name)
@@ -121,6 +120,26 @@ static int add_defect(struct reader *r, enum json_defect_kind kind, size_t offse
         return no_memory(r);
     t->defects[t->n_defects++] = (struct json_defect){kind, offset, in_key, pointer};
     return 0;
+}
+
+/* Octets that may stand in a string as they are and begin no character of several: eight at a time. `y - x < y` in an
+ * octet shows in its top bit what a comparison would. */
+static size_t plain_run(const char *p, size_t n)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        uint64_t v, quote, backslash;
+        memcpy(&v, p + i, 8);
+        quote = v ^ ones * '"';
+        backslash = v ^ ones * '\\';
+        if ((v | (v - ones * 0x20) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & tops)
+            break;
+    }
+    while (i < n && (unsigned char)p[i] >= 0x20 && (unsigned char)p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
 }
 
 static void skip_space(struct reader *r)
@@ -233,15 +252,29 @@ static int read_wide(struct reader *r, struct bytes_buf *key)
     return 0;
 }
 
+static int add_long(struct reader *r, struct json_long l)
+{
+    struct json_text *t = r->out;
+    struct json_long *v = t->longs;
+
+    if ((t->n_longs & (t->n_longs - 1)) == 0)   /* room grows whenever the number reaches a power of two */
+        v = reallocarray(v, t->n_longs ? 2 * t->n_longs : 1, sizeof(*v));
+    if (!v)
+        return no_memory(r);
+    t->longs = v;
+    t->longs[t->n_longs++] = l;
+    return 0;
+}
+
 /* r->i is at the opening quote. `key` takes the decoded text, when it is wanted. */
 static int read_string(struct reader *r, struct bytes_buf *key)
 {
-    size_t run = ++r->i;
+    size_t run = ++r->i, start = run;
+    bool escaped = false;
 
     for (;;) {
         unsigned char c;
-        while (r->i < r->n && (c = (unsigned char)r->p[r->i]) >= 0x20 && c != '"' && c != '\\' && c < 0x80)
-            r->i++;
+        r->i += plain_run(r->p + r->i, r->n - r->i);
         if (key)
             bytes_buf_add(key, r->p + run, r->i - run);
         if (r->i >= r->n)
@@ -251,12 +284,15 @@ static int read_string(struct reader *r, struct bytes_buf *key)
             break;
         if (c < 0x20)
             return refuse(r, "a control character in a string must be escaped");
+        escaped = escaped || c == '\\';
         if ((c == '\\' ? read_escape(r, key) : read_wide(r, key)) < 0)
             return -1;
         run = r->i;
     }
     r->i++;
-    return 0;
+    if (key || r->i - 1 - start < JSON_TEXT_LONG)
+        return 0;
+    return add_long(r, (struct json_long){start, r->i - 1 - start, escaped});
 }
 
 /* number = [ "-" ] ( "0" / digit1-9 *DIGIT ) [ "." 1*DIGIT ] [ "e" [ "-" / "+" ] 1*DIGIT ]; RFC 7493 §2.2: within a
@@ -511,5 +547,6 @@ void json_text_deinit(struct json_text *t)
     for (size_t i = 0; i < t->n_defects; i++)
         free(t->defects[i].pointer);
     free(t->defects);
+    free(t->longs);
     *t = (struct json_text){0};
 }

@@ -17,10 +17,19 @@ struct json_defect {
     char *pointer;                      /* JSON Pointer (RFC 6901) to the value; always valid UTF-8 */
 };
 
+/* A string value of at least JSON_TEXT_LONG octets as it stands in the text. */
+#define JSON_TEXT_LONG 512
+struct json_long {
+    size_t offset, n;                   /* between its quotes */
+    bool escaped;                       /* there is a backslash in it */
+};
+
 struct json_text {
     char error[160]; /* "line 1, column 31: expected a name in quotes"; empty when the text is JSON */
     struct json_defect *defects;
     size_t n_defects;
+    struct json_long *longs;            /* in the order of the text */
+    size_t n_longs;
     bool no_memory;
 };
 

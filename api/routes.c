@@ -14,10 +14,11 @@ static void not_yet(struct api *a, struct http_request *r)
 
 /* Of rows that match a path, those with the pattern of the first one count: fixed names stand before "{}". */
 static const struct route_row rows[] = {
-    {ROUTE_API, HTTP_POST, "/v1/emails", "/v1/emails", emails_on_headers, emails_send},
+    {ROUTE_API, HTTP_POST, "/v1/emails", "/v1/emails", emails_on_headers, emails_on_body},
     {ROUTE_API, HTTP_GET, "/v1/emails", "/v1/emails", not_yet, NULL},
-    {ROUTE_API, HTTP_POST, "/v1/emails/batch", "/v1/emails/batch", not_yet, NULL},
-    {ROUTE_API, HTTP_POST, "/v1/emails/validate", "/v1/emails/validate", not_yet, NULL},
+    {ROUTE_API, HTTP_POST, "/v1/emails/batch", "/v1/emails/batch", emails_batch_on_headers, emails_on_body},
+    {ROUTE_API, HTTP_POST, "/v1/emails/validate", "/v1/emails/validate", emails_validate_on_headers,
+     emails_on_body},
     {ROUTE_API, HTTP_GET, "/v1/emails/{}", "/v1/emails/{id}", not_yet, NULL},
     {ROUTE_API, HTTP_POST, "/v1/emails/{}/cancel", "/v1/emails/{id}/cancel", not_yet, NULL},
     {ROUTE_API, HTTP_POST, "/v1/emails/{}/retry", "/v1/emails/{id}/retry", not_yet, NULL},

@@ -4,8 +4,6 @@
 #include "api/http.h"
 
 struct api;
-struct service;
-struct json_mail_result;
 
 enum route_listener { ROUTE_API, ROUTE_SANDBOX /* API, while the sandbox runs */, ROUTE_ADMIN };
 
@@ -28,9 +26,9 @@ void routes_find(enum http_method method, struct bytes_view path, bool admin, bo
 
 /* The handlers, by file. */
 void emails_on_headers(struct api *a, struct http_request *r);
-void emails_send(struct api *a, struct http_request *r);
-/* The same reading for the command line; *out as json_mail_read leaves it. */
-void emails_read(const struct service *s, struct bytes_view json, struct json_mail_result *out);
+void emails_validate_on_headers(struct api *a, struct http_request *r);
+void emails_batch_on_headers(struct api *a, struct http_request *r);
+void emails_on_body(struct api *a, struct http_request *r);     /* of all three */
 void errors_list(struct api *a, struct http_request *r);
 void errors_get(struct api *a, struct http_request *r);
 void sandbox_list(struct api *a, struct http_request *r);

@@ -82,21 +82,31 @@ static void on_done(void *ctx, const struct send_result *r)
 static void send_one(struct sending *s)
 {
     struct send_request request = {.on_done = on_done, .ctx = s};
+    struct message *message;
+    struct mail *mail;
     struct bytes_buf input;
-    char *problem = NULL;
+    char *problem = NULL, *json;
+    size_t n;
 
     bytes_buf_init(&input, s->config->max_body_bytes);
     s->status = EXIT_USAGE;
     if (!read_input(s->config->file_argument, &input))
         goto out;
     s->status = EXIT_FAILED;
-    if (api_read_mail(s->service, bytes_buf_view(&input), &request.mail, &problem) != 0) {
+    bytes_buf_add(&input, "", 0);
+    json = bytes_buf_take(&input, &n);
+    if (!json || api_read_mail(s->service, json, n, &mail, &problem) != 0) {
         print_json(problem);
+        goto out;
+    }
+    message = service_prepare(s->service, mail);
+    if (!message) {
+        fprintf(stderr, "mailhatch: no memory for the mail\n");
         goto out;
     }
     crypto_uuid7(request.request_id);
     request.deadline = clock_us() / 1000 + s->config->request_timeout_ms;
-    service_send(s->service, &request);
+    service_send(s->service, message, &request);
     if (loop_run(s->loop) != 0)
         fprintf(stderr, "mailhatch: %s\n", strerror(errno));
 out:

@@ -28,6 +28,7 @@ struct config {
     bool sandbox;
     char *log_format, *log_level;       /* "json" | "text" | "auto"; "debug" | "info" | "warn" | "error" */
     bool log_addresses;                 /* false: masked */
+    bool address_literals;              /* ann@[192.0.2.1] is an address */
     uint32_t request_timeout_ms, drain_delay_ms, drain_timeout_ms;
     unsigned max_waiting, max_recipients, max_connections, smtp_loops;
     size_t max_inflight_bytes, max_body_bytes;

@@ -34,6 +34,8 @@
       "Largest request body.") \
     X(max_recipients, UINT, max_recipients, "1000", 1, 10000, NULL, 0, \
       "Most recipients of one mail: to, cc and bcc together.") \
+    X(address_literals, BOOL, address_literals, "false", 0, 0, NULL, 0, \
+      "Take addresses whose domain is an IP address in brackets: ann@[192.0.2.1].") \
     X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, 0, \
       "HTTP connections open at once.") \
     X(smtp_loops, UINT, smtp_loops, "1", 1, 64, NULL, 0, \

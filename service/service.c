@@ -2,14 +2,13 @@
 
 #include "service/config.h"
 #include "service/log.h"
+#include "service/message.h"
 #include "service/metrics.h"
-#include "smtp/crypto.h"
-#include "smtp/mime.h"
+#include "smtp/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The office's door: composes a mail, hands it to the engine, and answers once with what became of it. */
 
@@ -30,16 +29,11 @@ struct service {
     struct loop_msg empty_msg;
 };
 
-/* One send; the only block of its own. */
 struct send {
     struct service *service;
     struct send_request request;
-    char id[37];
-    char *message_id;
-    size_t relay;
+    struct message *message;
     uint64_t started_us;
-    size_t n_rcpts;
-    const char *rcpts[];                /* lent from request.mail: to, cc, bcc, each once */
 };
 
 /* ---- life ---- */
@@ -118,22 +112,37 @@ void service_free(struct service *s)
 
 /* ---- the log's and the metrics' part of a send ---- */
 
+/* "campaign=spring,vip", cut to fit. */
+static void join_tags(const struct mail_pair_list *tags, char out[256])
+{
+    struct bytes_buf b;
+
+    bytes_buf_init(&b, 255);
+    for (size_t i = 0; i < tags->n; i++)
+        bytes_buf_printf(&b, "%s%s%s%s", i ? "," : "", tags->v[i].name, tags->v[i].value ? "=" : "",
+                         tags->v[i].value ? tags->v[i].value : "");
+    snprintf(out, 256, "%s", b.p ? b.p : "");
+    bytes_buf_deinit(&b);
+}
+
 static void log_send(const struct send *w, const struct send_result *r)
 {
     const struct smtp_outcome *o = &r->outcome;
-    char from[128], text[256];
+    char from[128], text[256], tags[256];
 
     if (!log_is_on(o->code == OUTCOME_SENT ? LOG_INFO_LEVEL : LOG_WARN_LEVEL))
         return;
-    log_mask_address(w->request.mail->from.email ? w->request.mail->from.email : "", from);
+    log_mask_address(w->message->from ? w->message->from : "", from);
     log_mask_text(o->reason[0] ? o->reason : o->text, text);
+    join_tags(&w->message->mail->tags, tags);
     log_event(o->code == OUTCOME_SENT ? LOG_INFO_LEVEL : LOG_WARN_LEVEL, "send", o->code == OUTCOME_SENT ? "mail sent"
               : o->delivery == DELIVERY_UNKNOWN ? "nobody knows whether the mail was sent" : "mail not sent",
               LOG_S("request_id", w->request.request_id), LOG_S("id", r->id), LOG_S("relay", r->relay),
               LOG_S("code", outcome_code_name(o->code)), LOG_S("stage", stage_name(o->stage)),
               LOG_S("delivery", delivery_name(o->delivery)), LOG_N("smtp_code", o->reply_code),
               LOG_N("ms", (double)(clock_us() - w->started_us) / 1000), LOG_N("rcpts", r->n_rcpts), LOG_S("from", from),
-              LOG_S("peer", r->report ? r->report->address : ""), LOG_S("text", text));
+              LOG_S("peer", r->report ? r->report->address : ""), LOG_S("text", text),
+              LOG_S("tags", tags));
 }
 
 static void on_late_report(struct delivery_report *r)
@@ -179,16 +188,17 @@ static void tell_when_empty(struct service *s)
 static void finish(struct send *w, const struct smtp_outcome *o, const struct delivery_report *report)
 {
     struct service *s = w->service;
-    struct send_result r = {.message_id = w->message_id,
-                            .mail = w->request.mail,
-                            .rcpts = w->rcpts,
-                            .n_rcpts = w->n_rcpts,
+    struct message *m = w->message;
+    struct send_result r = {.message_id = m->message_id,
+                            .mail = m->mail,
+                            .rcpts = m->rcpts,
+                            .n_rcpts = m->n_rcpts,
                             .outcome = *o,
                             .report = report};
 
-    memcpy(r.id, w->id, sizeof(r.id));
-    if (w->relay < s->n_relays) {
-        const struct relay_config *c = &s->config->relays[w->relay].c;
+    memcpy(r.id, m->id, sizeof(r.id));
+    if (m->relay < s->n_relays) {
+        const struct relay_config *c = &s->config->relays[m->relay].c;
         r.relay = c->name;
         r.relay_host = c->host;
         r.relay_port = c->port;
@@ -202,11 +212,10 @@ static void finish(struct send *w, const struct smtp_outcome *o, const struct de
             r.rcpt_outcomes = report->rcpts;
     }
     log_send(w, &r);
-    metrics_count_send(s->metrics, w->relay, o, report);
+    metrics_count_send(s->metrics, m->relay, o, report);
     s->running--;
     w->request.on_done(w->request.ctx, &r);
-    mail_free(w->request.mail);
-    free(w->message_id);
+    message_free(m);
     free(w);
     tell_when_empty(s);
 }
@@ -228,80 +237,35 @@ static void on_report(struct delivery_report *r)
     delivery_report_free(r);
 }
 
-/* FNV-1a; only to make the comparison of a thousand recipients with each other cheap. */
-static uint32_t hash(const char *s)
+/* The content goes from the message to the delivery. NULL without memory. */
+static struct delivery *make_delivery(const struct send *w)
 {
-    uint32_t h = 2166136261u;
-
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 16777619u;
-    return h;
-}
-
-/* Local parts are case-sensitive (RFC 5321 §2.4); domains are lower case already. */
-static void add_rcpts(struct send *w, const struct mail_address_list *list, uint32_t *hashes)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        const char *email = list->v[i].email;
-        uint32_t h = hash(email);
-        size_t k = 0;
-        while (k < w->n_rcpts && (hashes[k] != h || strcmp(w->rcpts[k], email) != 0))
-            k++;
-        if (k < w->n_rcpts)
-            continue;
-        hashes[k] = h;
-        w->rcpts[k] = email;
-        w->n_rcpts++;
-    }
-}
-
-static struct send *send_new(struct service *s, const struct send_request *r)
-{
-    const struct mail *m = r->mail;
-    size_t most = m->to.n + m->cc.n + m->bcc.n;
-    struct send *w = calloc(1, sizeof(*w) + most * sizeof(w->rcpts[0]));
-    uint32_t *hashes = calloc(most + 1, sizeof(*hashes));
-
-    if (w && hashes) {
-        w->service = s;
-        w->request = *r;
-        w->started_us = clock_us();
-        w->relay = m->relay ? find_relay(s, m->relay) : s->default_relay;
-        crypto_uuid7(w->id);
-        add_rcpts(w, &m->to, hashes);
-        add_rcpts(w, &m->cc, hashes);
-        add_rcpts(w, &m->bcc, hashes);
-    } else {
-        free(w);
-        w = NULL;
-    }
-    free(hashes);
-    return w;
-}
-
-/* The content goes from `composed` to the delivery. NULL without memory. */
-static struct delivery *make_delivery(const struct send *w, struct mime_message *composed)
-{
-    const struct mail *m = w->request.mail;
-    struct delivery *d = delivery_new(w->n_rcpts);
+    struct message *msg = w->message;
+    const struct mail *m = msg->mail;
+    struct delivery *d = delivery_new(msg->n_rcpts);
 
     if (!d)
         return NULL;
-    memcpy(d->id, w->id, sizeof(d->id));
-    d->from = strdup(m->from.email);
-    for (size_t i = 0; i < w->n_rcpts; i++) {
-        d->rcpts[i] = strdup(w->rcpts[i]);
+    memcpy(d->id, msg->id, sizeof(d->id));
+    d->from = strdup(msg->from);
+    d->envid = m->dsn.envid ? strdup(m->dsn.envid) : NULL;
+    for (size_t i = 0; i < msg->n_rcpts; i++) {
+        d->rcpts[i] = strdup(msg->rcpts[i]);
         if (!d->rcpts[i])
             goto fail;
     }
-    if (!d->from)
+    if (!d->from || (m->dsn.envid && !d->envid))
         goto fail;
-    d->relay = w->relay;
-    d->content = composed->bytes;
-    d->content_n = composed->n;
-    composed->bytes = NULL;
-    d->needs_8bit = composed->needs_8bit;
-    d->needs_utf8 = composed->needs_utf8;
+    d->relay = msg->relay;
+    d->content = msg->content;
+    d->content_n = msg->content_n;
+    msg->content = NULL;
+    d->needs_8bit = msg->needs_8bit;
+    d->needs_utf8 = msg->needs_utf8;
+    d->needs_dsn = m->dsn.wanted;
+    d->dsn_ret = m->dsn.ret;
+    d->dsn_notify = m->dsn.notify;
+    d->require_tls = m->require_tls;
     d->partial_reject = m->partial_reject;
     d->deadline = w->request.deadline;
     return d;
@@ -310,46 +274,37 @@ fail:
     return NULL;
 }
 
-static struct delivery *compose(struct send *w)
-{
-    struct mime_params p = {.id = w->id, .date_unix = (int64_t)time(NULL)};
-    struct mime_message composed;
-    struct delivery *d;
-
-    if (mime_compose(w->request.mail, &p, &composed) != 0)
-        return NULL;
-    d = make_delivery(w, &composed);
-    w->message_id = composed.message_id;
-    composed.message_id = NULL;
-    mime_message_deinit(&composed);
-    return d;
-}
-
 /* Without memory for a send there is only the stack to answer from. */
-static void answer_without_memory(struct send_request *r)
+static void answer_without_memory(struct message *m, const struct send_request *r)
 {
-    struct send_result result = {.mail = r->mail};
+    struct send_result result = {.mail = m ? m->mail : NULL};
 
     outcome_set_local(&result.outcome, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, DELIVERY_NOT_SENT, "no memory");
     r->on_done(r->ctx, &result);
-    mail_free(r->mail);
+    message_free(m);
 }
 
-void service_send(struct service *s, struct send_request *r)
+struct message *service_prepare(const struct service *s, struct mail *m)
 {
-    struct send *w = send_new(s, r);
+    return message_new(m, m->relay ? find_relay(s, m->relay) : s->default_relay);
+}
+
+void service_send(struct service *s, struct message *m, const struct send_request *r)
+{
+    struct send *w = calloc(1, sizeof(*w));
     struct delivery *d;
 
     if (!w) {
-        answer_without_memory(r);
+        answer_without_memory(m, r);
         return;
     }
+    *w = (struct send){.service = s, .request = *r, .message = m, .started_us = clock_us()};
     s->running++;
-    if (w->relay == s->n_relays)
+    if (m->relay == s->n_relays)
         fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "no such relay is configured");
-    else if (w->n_rcpts == 0 || !w->request.mail->from.email)
+    else if (m->n_rcpts == 0 || !m->from)
         fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "the mail has no sender or no recipient");
-    else if (!(d = compose(w)))
+    else if (!(d = make_delivery(w)))
         fail(w, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, "no memory");
     else {
         d->owner = w;
@@ -358,6 +313,11 @@ void service_send(struct service *s, struct send_request *r)
         d->on_report = on_report;
         engine_submit(s->engine, d);
     }
+}
+
+const char *service_relay_name(const struct service *s, size_t relay)
+{
+    return relay < s->n_relays ? s->relay_names[relay] : NULL;
 }
 
 bool service_has_relay(const struct service *s, const char *name)

@@ -1,7 +1,8 @@
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H
-/* The office's door: takes a checked struct mail, composes it, hands it to the engine, and answers once with what
- * became of it. Everything here but service_new/_free is for the HTTP loop's thread, and callbacks run there. */
+/* The office's door: makes a checked struct mail ready, hands it to the engine, and answers once with what became of
+ * it. Everything here but service_new/_free and what says "any thread" is for the HTTP loop's thread, and callbacks run
+ * there. */
 #include "smtp/loop.h"
 #include "smtp/mail.h"
 #include "smtp/outcome.h"
@@ -9,6 +10,21 @@
 struct service;
 struct config;
 struct sandbox;
+
+/* A mail made ready to be sent: its id, envelope and composed form. Nobody changes it but service_send, which takes it
+ * over. */
+struct message {
+    char id[37];                        /* UUIDv7 */
+    struct mail *mail;                  /* without its contents */
+    char *message_id;                   /* with angle brackets */
+    char *content;                      /* canonical bytes */
+    size_t content_n;
+    bool needs_8bit, needs_utf8;
+    size_t relay;                       /* index into the configuration's relays */
+    const char *from;                   /* envelope; "" is <> */
+    size_t n_rcpts;
+    const char *rcpts[];                /* envelope: its own, or to, cc, bcc, each once; lent from mail */
+};
 
 /* What became of one send; lent to on_done for the length of the call. */
 struct send_result {
@@ -20,7 +36,7 @@ struct send_result {
     const char *relay_tls_mode;         /* "starttls", "implicit", "none" */
     bool sandbox;
     const struct mail *mail;            /* as submitted */
-    const char *const *rcpts;           /* envelope, in the order of rcpt_outcomes: to, cc, bcc, each once */
+    const char *const *rcpts;           /* envelope, in the order of rcpt_outcomes */
     const struct smtp_outcome *rcpt_outcomes;   /* n_rcpts, or NULL when no attempt got that far */
     size_t n_rcpts;
     struct smtp_outcome outcome;
@@ -30,7 +46,6 @@ struct send_result {
 };
 
 struct send_request {
-    struct mail *mail;                  /* taken over */
     char request_id[65];
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
     void (*on_done)(void *ctx, const struct send_result *r);    /* exactly once; may run inside service_send */
@@ -45,8 +60,12 @@ struct service_params {
 struct service *service_new(const struct service_params *p, char err_out[200]) MUST_CHECK;
 void service_free(struct service *s);
 
-void service_send(struct service *s, struct send_request *r);   /* copies *r */
-bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay */
+/* Any thread, as composing a large mail takes its time. Takes m over. NULL: no memory. */
+struct message *service_prepare(const struct service *s, struct mail *m) MUST_CHECK;
+void message_free(struct message *m);                           /* one that is not sent */
+void service_send(struct service *s, struct message *m, const struct send_request *r);  /* takes m over, copies *r */
+const char *service_relay_name(const struct service *s, size_t relay);  /* NULL: there is no such index */
+bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay; any thread */
 
 /* Capacity, asked before a body is read: OUTCOME_SENT when there is room, else OVERLOADED or SHUTTING_DOWN. `bytes`
  * are held until _release. This is where a drain refuses: service_send itself still serves whoever got in before. */

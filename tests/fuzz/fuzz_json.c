@@ -51,8 +51,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static const struct mime_params params = {.id = "0193600d-5eed-7000-8000-0000000000aa"};
     struct json_mail_result r;
     struct mime_message m;
+    char *copy;
 
-    json_mail_read(bytes_view(data, n), &json_params, &r);
+    copy = malloc(n ? n : 1);
+    if (!copy)
+        return 0;
+    memcpy(copy, data, n);
+    json_mail_read(copy, n, &json_params, &r);
     if (r.code != OUTCOME_SENT) {
         check_refusal(&r);
     } else if (mime_compose(r.mail, &params, &m) == 0) {

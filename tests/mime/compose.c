@@ -60,14 +60,14 @@ static int write_refusal(const struct json_mail_result *r)
     return rc;
 }
 
-static int answer(struct bytes_view json)
+static int answer(char *json, size_t n)         /* takes json over */
 {
     static const struct json_mail_params json_params = {.max_recipients = 1000, .has_relay = has_relay};
     struct json_mail_result r;
     struct mime_message m = {0};
     int rc = -1;
 
-    json_mail_read(json, &json_params, &r);
+    json_mail_read(json, n, &json_params, &r);
     if (r.code != OUTCOME_SENT)
         rc = write_refusal(&r);
     else if (mime_compose(r.mail, &params, &m) == 0)
@@ -84,11 +84,12 @@ int main(void)
 
     while (rc == 0 && read_length(&n)) {
         char *json = n <= REQUEST_MAX ? malloc(n ? n : 1) : NULL;
-        if (!json || fread(json, 1, n, stdin) != n)
+        if (json && fread(json, 1, n, stdin) == n) {
+            rc = answer(json, n);
+        } else {
+            free(json);
             rc = -1;
-        else
-            rc = answer(bytes_view(json, n));
-        free(json);
+        }
     }
     return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -30,7 +30,10 @@ static bool client_closed;
 static unsigned ended;
 static int last_status;
 static size_t room_left;
-static struct loop_timer later, watchdog;
+static struct loop_timer later, resume, watchdog;
+static struct bytes_buf body;
+static unsigned pauses;
+static bool refuse_paused;
 static struct http_request *waiting;
 static const char *wanted;
 static void (*and_then)(void);         /* once the wanted text came: the test's second part */
@@ -53,11 +56,11 @@ static void on_headers(struct http_request *r)
 
 static void on_request(struct http_request *r)
 {
-    if (r->body_n >= 5 && memcmp(r->body, "later", 5) == 0) {
+    if (body.n >= 5 && memcmp(body.p, "later", 5) == 0) {
         waiting = r;
         loop_timer_set(loop, &later, loop_now(loop) + 1);
     } else if (r->wants_body) {
-        answer(r, 200, r->body ? r->body : "", r->body_n);
+        answer(r, 200, bytes_buf_view(&body).p, body.n);
     } else {
         answer(r, 200, r->path.p, r->path.n);
     }
@@ -75,12 +78,28 @@ static void on_stop(struct loop_timer *t)
     loop_stop(loop);
 }
 
-static bool on_room(struct http_request *r, size_t more)
+/* The body of the one request that has one; "/pause" takes it piece by piece. */
+static enum http_taken on_body(struct http_request *r, struct bytes_view piece)
 {
-    if (more <= room_left)
-        return true;
-    answer(r, 503, "no room", 7);
-    return false;
+    if (piece.n > room_left) {
+        answer(r, 503, "no room", 7);
+        return HTTP_TAKEN;
+    }
+    bytes_buf_add(&body, piece.p, piece.n);
+    if (!bytes_equal(r->path, bytes_view_str("/pause")))
+        return HTTP_TAKEN;
+    pauses++;
+    waiting = r;
+    loop_timer_set(loop, &resume, loop_now(loop) + 1);
+    return HTTP_PAUSED;
+}
+
+static void on_resume(struct loop_timer *t)
+{
+    (void)t;
+    if (refuse_paused)
+        answer(waiting, 413, "enough", 6);
+    http_continue(waiting);
 }
 
 static void on_refused(struct http_request *r, enum outcome_code code, const char *detail)
@@ -92,6 +111,7 @@ static void on_refused(struct http_request *r, enum outcome_code code, const cha
 static void on_end(struct http_request *r, int status)
 {
     (void)r;
+    bytes_buf_deinit(&body);
     ended++;
     last_status = status;
 }
@@ -138,7 +158,7 @@ static void start(uint32_t request_ms)
                             .write_ms = 5000,
                             .on_headers = on_headers,
                             .on_request = on_request,
-                            .on_room = on_room,
+                            .on_body = on_body,
                             .on_refused = on_refused,
                             .on_end = on_end};
     char err[200];
@@ -153,6 +173,7 @@ static void start(uint32_t request_ms)
     client = socket(AF_INET, SOCK_STREAM, 0);
     ck_assert_int_eq(connect(client, (struct sockaddr *)(void *)&in, sizeof(in)), 0);
     later.on_timer = on_later;
+    resume.on_timer = on_resume;
     watchdog.on_timer = on_watch;
     room_left = MAX_BODY;
 }
@@ -282,6 +303,43 @@ START_TEST(chunked_without_room)
     room_left = 0;
     say(HEAD("POST / HTTP/1.1") "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
     run_until("no room");
+}
+END_TEST
+
+/* The owner takes a piece, wants no more for a while, and goes on. */
+START_TEST(a_paused_body_comes_whole)
+{
+    char chunk[4097] = {0};
+
+    memset(chunk, 'x', sizeof(chunk) - 1);
+    say(HEAD("POST /pause HTTP/1.1") "Content-Length: 8195\r\n\r\n");
+    say(chunk);
+    say(chunk);
+    say("end" HEAD("GET /last HTTP/1.1") "\r\n");
+    run_until("/last");
+    ck_assert_uint_ge(pauses, 1);
+    ck_assert_ptr_nonnull(strstr(input, "xend"));
+    ck_assert_uint_eq(answers(), 2);
+}
+END_TEST
+
+START_TEST(a_paused_body_can_be_refused)
+{
+    refuse_paused = true;
+    say(HEAD("POST /pause HTTP/1.1") "Content-Length: 100000\r\n\r\nabc");
+    run_until("enough");
+    ck_assert_uint_eq(pauses, 1);
+    ck_assert_uint_eq(answers(), 1);
+}
+END_TEST
+
+/* The server goes while a request is paused: it is refused like all that wait. */
+START_TEST(a_paused_body_at_the_end)
+{
+    say(HEAD("POST /pause HTTP/1.1") "Content-Length: 10\r\n\r\nabc");
+    resume.on_timer = on_stop;
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_uint_eq(pauses, 1);
 }
 END_TEST
 
@@ -616,6 +674,9 @@ int main(void)
     tcase_add_test(served, chunked);
     tcase_add_test(served, chunked_too_large);
     tcase_add_test(served, chunked_without_room);
+    tcase_add_test(served, a_paused_body_comes_whole);
+    tcase_add_test(served, a_paused_body_can_be_refused);
+    tcase_add_test(served, a_paused_body_at_the_end);
     tcase_add_test(served, continue_is_said);
     tcase_add_test(served, continue_is_not_said);
     tcase_add_test(served, small_body_of_a_refused_request_is_dropped);

@@ -71,6 +71,16 @@ static int check_text(const char *json, size_t n, struct json_text *out)
     return rc;
 }
 
+/* json_mail_read takes its text over, and changes it. */
+static void read_copy(const char *json, size_t n, const struct json_mail_params *params, struct json_mail_result *out)
+{
+    char *copy = malloc(n ? n : 1);
+
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, json, n);
+    json_mail_read(copy, n, params, out);
+}
+
 START_TEST(test_valid)
 {
     struct json_text t;
@@ -91,7 +101,7 @@ START_TEST(test_invalid)
     ck_assert_msg(check_text(invalid[_i].json, invalid[_i].n, &t) == -1, "%s", invalid[_i].json);
     ck_assert(!t.no_memory);
     ck_assert_msg(strncmp(t.error, "line ", 5) == 0, "%s", t.error);
-    json_mail_read(bytes_view(invalid[_i].json, invalid[_i].n), &params, &r);
+    read_copy(invalid[_i].json, invalid[_i].n, &params, &r);
     ck_assert_int_eq(r.code, OUTCOME_INVALID_JSON);
     ck_assert_str_eq(r.detail, t.error);
     ck_assert_ptr_null(r.mail);
@@ -291,7 +301,7 @@ static struct json_mail_result read_mail(const char *json)
     const struct json_mail_params params = {.max_recipients = 3, .has_relay = has_relay, .ctx = relay};
     struct json_mail_result r;
 
-    json_mail_read(bytes_view_str(json), &params, &r);
+    read_copy(json, strlen(json), &params, &r);
     ck_assert_int_eq(r.mail != NULL, r.code == OUTCOME_SENT);
     ck_assert_int_eq(r.detail == NULL, r.code == OUTCOME_SENT);
     for (size_t i = 0; i < r.n_problems; i++) {
@@ -473,12 +483,8 @@ START_TEST(test_did_you_mean)
 }
 END_TEST
 
-static const char *const not_yet[] = {"attachments\":[{}]", "calendar\":{\"method\":\"x\"}",
-                                      "list_unsubscribe\":{\"url\":\"x\"}",
-                                      "tags\":[\"x\"]", "metadata\":{\"a\":\"b\"}", "envelope\":{\"from\":\"\"}",
-                                      "dsn\":{\"ret\":\"x\"}", "require_tls\":true", "async\":true",
-                                      "scheduled_at\":\"x\"", "expires_in\":5", "on_temporary_failure\":\"queue\"",
-                                      "on_temporary_failure\":1"};
+static const char *const not_yet[] = {"async\":true", "scheduled_at\":\"x\"", "expires_in\":5",
+                                      "on_temporary_failure\":\"queue\"", "on_temporary_failure\":1"};
 
 START_TEST(test_not_implemented)
 {
@@ -499,12 +505,12 @@ END_TEST
 
 START_TEST(test_not_implemented_with_problems)
 {
-    struct json_mail_result r = read_mail("{\"from\":\"x\",\"to\":\"c@d.example\",\"attachments\":[1],"
+    struct json_mail_result r = read_mail("{\"from\":\"x\",\"to\":\"c@d.example\",\"scheduled_at\":\"x\","
     "\"async\":true}");
 
     ck_assert_int_eq(r.code, OUTCOME_NOT_IMPLEMENTED);
-    ck_assert_uint_eq(r.n_problems, 3);
-    ck_assert_ptr_nonnull(strstr(r.detail, "attachments, async"));
+    ck_assert_uint_eq(r.n_problems, 4);
+    ck_assert_ptr_nonnull(strstr(r.detail, "scheduled_at, async"));
     json_mail_result_deinit(&r);
 }
 END_TEST

@@ -113,9 +113,11 @@ static struct mail *make_mail(void)
 
 static void send_mail(struct mail *m)
 {
-    struct send_request r = {.mail = m, .request_id = "r-1", .deadline = 12345, .on_done = on_done, .ctx = &answers};
+    struct send_request r = {.request_id = "r-1", .deadline = 12345, .on_done = on_done, .ctx = &answers};
+    struct message *message = service_prepare(service, m);
 
-    service_send(service, &r);
+    ck_assert_ptr_nonnull(message);
+    service_send(service, message, &r);
 }
 
 /* The report that the engine would make, delivered at once. */

@@ -1,0 +1,175 @@
+#include "api/json_tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A tree of small values over a text whose long strings stay where they are. */
+
+/* No octet of checked and mended text is 0xFF, so no caller can write a mark. */
+#define MARK '\xFF'
+
+static int hex_value(char c)
+{
+    return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
+}
+
+static unsigned long hex4(const char *p)
+{
+    return (unsigned long)(hex_value(p[0]) << 12 | hex_value(p[1]) << 8 | hex_value(p[2]) << 4 | hex_value(p[3]));
+}
+
+static char *put_utf8(char *to, unsigned long c)
+{
+    if (c < 0x80) {
+        *to++ = (char)c;
+        return to;
+    }
+    if (c < 0x800) {
+        *to++ = (char)(0xC0 | c >> 6);
+    } else {
+        if (c < 0x10000) {
+            *to++ = (char)(0xE0 | c >> 12);
+        } else {
+            *to++ = (char)(0xF0 | c >> 18);
+            *to++ = (char)(0x80 | (c >> 12 & 63));
+        }
+        *to++ = (char)(0x80 | (c >> 6 & 63));
+    }
+    *to++ = (char)(0x80 | (c & 63));
+    return to;
+}
+
+/* The text is checked, so every escape is whole, and what it means is never longer than itself. */
+static size_t unescape(char *p, size_t n)
+{
+    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    const char *from = p, *end = p + n;
+    char *to = p;
+
+    while (from < end) {
+        const char *backslash = memchr(from, '\\', (size_t)(end - from));
+        size_t run = (size_t)((backslash ? backslash : end) - from);
+        memmove(to, from, run);
+        to += run;
+        from += run;
+        if (from == end)
+            break;
+        if (from[1] != 'u') {
+            *to++ = meant[strchr(letters, from[1]) - letters];
+            from += 2;
+        } else {
+            unsigned long c = hex4(from + 2);
+            from += 6;
+            if (c >= 0xD800 && c <= 0xDBFF) {
+                c = 0x10000 + ((c - 0xD800) << 10) + (hex4(from + 2) - 0xDC00);
+                from += 6;
+            }
+            to = put_utf8(to, c);
+        }
+    }
+    return (size_t)(to - p);
+}
+
+/* U+FFFD stands for what cJSON refuses or would cut a string at, so that the other problems are found too. */
+static void mend(char *text, const struct json_text *checked)
+{
+    for (size_t i = 0; i < checked->n_defects; i++) {
+        const struct json_defect *d = &checked->defects[i];
+        if (d->kind == JSON_NUL || d->kind == JSON_LONE_SURROGATE)
+            memcpy(text + d->offset, "\\ufffd", 6);
+        else if (d->kind == JSON_INVALID_UTF8)
+            text[d->offset] = '?';
+    }
+}
+
+static void add_mark(struct bytes_buf *out, size_t i)
+{
+    bytes_buf_add_char(out, MARK);
+    bytes_buf_printf(out, "%zu", i);
+}
+
+/* The text with a mark in the place of each long string. */
+static void write_skeleton(const char *text, size_t n, const struct json_text *checked, struct bytes_buf *out)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < checked->n_longs; i++) {
+        bytes_buf_add(out, text + at, checked->longs[i].offset - at);
+        add_mark(out, i);
+        at = checked->longs[i].offset + checked->longs[i].n;
+    }
+    bytes_buf_add(out, text + at, n - at);
+}
+
+int json_tree_build(char *text, size_t n, const struct json_text *checked, struct json_tree *out)
+{
+    struct bytes_buf skeleton;
+
+    *out = (struct json_tree){0};
+    mend(text, checked);
+    if (!checked->n_longs) {
+        out->root = cJSON_ParseWithLength(text, n);
+        return out->root ? 0 : -1;
+    }
+    out->longs = calloc(checked->n_longs, sizeof(*out->longs));
+    bytes_buf_init(&skeleton, 0);
+    write_skeleton(text, n, checked, &skeleton);
+    if (out->longs && !skeleton.failed)
+        out->root = cJSON_ParseWithLength(skeleton.p, skeleton.n);
+    bytes_buf_deinit(&skeleton);
+    for (size_t i = 0; out->longs && i < checked->n_longs; i++) {
+        const struct json_long *l = &checked->longs[i];
+        char *p = text + l->offset;
+        out->longs[i] = bytes_view(p, l->escaped ? unescape(p, l->n) : l->n);
+        p[out->longs[i].n] = '\0';      /* at its closing quote, or before that */
+    }
+    out->n_longs = checked->n_longs;
+    if (out->root)
+        return 0;
+    json_tree_deinit(out);
+    return -1;
+}
+
+int json_tree_begin(struct json_tree *out)
+{
+    *out = (struct json_tree){.root = cJSON_CreateObject()};
+    return out->root ? 0 : -1;
+}
+
+cJSON *json_tree_new_string(struct json_tree *t, struct bytes_view v)
+{
+    struct bytes_view *longs;
+    struct bytes_buf mark;
+    cJSON *item = NULL;
+
+    if (v.n < JSON_TEXT_LONG)
+        return cJSON_CreateString(v.p);
+    longs = reallocarray(t->longs, t->n_longs + 1, sizeof(*longs));
+    if (!longs)
+        return NULL;
+    t->longs = longs;
+    t->longs[t->n_longs] = v;
+    bytes_buf_init(&mark, 0);
+    add_mark(&mark, t->n_longs++);
+    if (!mark.failed)
+        item = cJSON_CreateString(mark.p);
+    bytes_buf_deinit(&mark);
+    return item;
+}
+
+void json_tree_deinit(struct json_tree *t)
+{
+    cJSON_Delete(t->root);
+    free(t->longs);
+    *t = (struct json_tree){0};
+}
+
+struct bytes_view json_tree_string(const struct json_tree *t, const cJSON *item, bool *kept_out)
+{
+    const char *s = item->valuestring;
+
+    *kept_out = s[0] == MARK;
+    if (!*kept_out)
+        return bytes_view_str(s);
+    return t->longs[strtoul(s + 1, NULL, 10)];
+}

@@ -1,0 +1,27 @@
+#ifndef API_JSON_TREE_H
+#define API_JSON_TREE_H
+/* cJSON's tree of a text that json_text has checked. Long strings stay in the text and are decoded there: the tree has
+ * a mark in their place, so that a body of 30 MB costs its memory once, and cJSON reads only what is between. Only
+ * json_*.c includes this. */
+#include "api/json_text.h"
+
+#include <cjson/cJSON.h>
+
+struct json_tree {
+    cJSON *root;
+    struct bytes_view *longs;           /* decoded, NUL-terminated, lent from the text */
+    size_t n_longs;
+};
+
+/* Changes `text`: defects become U+FFFD or "?", long strings are decoded where they stand. -1: no memory. */
+int json_tree_build(char *text, size_t n, const struct json_text *checked, struct json_tree *out) MUST_CHECK;
+/* An object to which json_tree_add_* and cJSON's own calls add: a request that did not come as JSON. -1: no memory */
+int json_tree_begin(struct json_tree *out) MUST_CHECK;
+/* A string item, whose text stays where it is (NUL-terminated) when it is long. NULL: no memory. */
+cJSON *json_tree_new_string(struct json_tree *t, struct bytes_view v) MUST_CHECK;
+void json_tree_deinit(struct json_tree *t);
+
+/* The text of a string item. Kept: it lives as long as the text that the tree was built from; else as long as the
+ * tree. */
+struct bytes_view json_tree_string(const struct json_tree *t, const cJSON *item, bool *kept_out);
+#endif

@@ -1,0 +1,248 @@
+#include "api/submission.h"
+
+#include "api/answer.h"
+#include "service/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* From the pieces of a body to mails that are ready to be sent. */
+
+#define INLINE_MAX (256 * 1024)         /* larger bodies are read and composed on a worker thread (DESIGN §2) */
+
+static bool has_relay(const void *ctx, const char *name)
+{
+    return service_has_relay(ctx, name);
+}
+
+void submission_read_params(const struct service *s, struct json_mail_params *out)
+{
+    const struct config *c = service_config(s);
+
+    *out = (struct json_mail_params){.max_recipients = c->max_recipients,
+                                     .address_literals = c->address_literals,
+                                     .has_relay = has_relay,
+                                     .ctx = s};
+}
+
+static void add_argument(void *ctx, const char *name, const char *value)
+{
+    struct submission *s = ctx;
+    struct json_argument *v = reallocarray(s->arguments, s->n_arguments + 1, sizeof(*v));
+
+    if (!v) {
+        s->code = OUTCOME_OVERLOADED;
+        return;
+    }
+    s->arguments = v;
+    v[s->n_arguments] = (struct json_argument){strdup(name), strdup(value)};
+    if (!v[s->n_arguments].name || !v[s->n_arguments].value)
+        s->code = OUTCOME_OVERLOADED;
+    s->n_arguments++;
+}
+
+struct submission *submission_new(struct api *a, struct http_request *r, const struct intake_params *p)
+{
+    struct submission *s = calloc(1, sizeof(*s));
+
+    r->body = s;
+    if (s) {
+        s->api = a;
+        s->r = r;
+        if (p->kind == INTAKE_RAW)
+            http_each_argument(r, add_argument, s);
+    }
+    if (s && s->code == OUTCOME_SENT && intake_init(&s->intake, p) == 0)
+        return s;
+    answer_refusal(r, OUTCOME_OVERLOADED, "There is no memory for the request.");
+    return NULL;
+}
+
+void submission_free(struct submission *s)
+{
+    if (!s)
+        return;
+    json_mail_result_deinit(&s->read);
+    message_free(s->message);
+    json_batch_deinit(&s->batch);
+    for (size_t i = 0; i < ARRAY_LEN(s->messages); i++)
+        message_free(s->messages[i]);
+    for (size_t i = 0; i < s->n_arguments; i++) {
+        free(s->arguments[i].name);
+        free(s->arguments[i].value);
+    }
+    free(s->arguments);
+    intake_deinit(&s->intake);
+    free(s->rest);
+    free(s);
+}
+
+/* ---- taking in ---- */
+
+/* A body of unknown length asks for its memory as it grows. */
+static void account(struct submission *s)
+{
+    size_t held = intake_held(&s->intake);
+    enum outcome_code code;
+
+    if (held <= s->r->reserved)
+        return;
+    code = service_reserve(s->api->service, held - s->r->reserved);
+    if (code == OUTCOME_SENT)
+        s->r->reserved = held;
+    else
+        answer_refusal(s->r, code, NULL);
+}
+
+static void judge_intake(struct submission *s)
+{
+    if (s->code != OUTCOME_SENT)
+        answer_refusal(s->r, s->code, s->intake.detail);
+    else
+        account(s);
+}
+
+static struct submission *of_job(struct work_job *j)
+{
+    return (struct submission *)(void *)((char *)j - offsetof(struct submission, job));
+}
+
+static void run_rest(struct work_job *j)
+{
+    struct submission *s = of_job(j);
+    struct bytes_view rest = bytes_view(s->rest, s->rest_n);
+
+    s->code = intake_feed(&s->intake, &rest, SIZE_MAX);
+}
+
+static void on_rest_done(struct work_job *j)
+{
+    struct submission *s = of_job(j);
+
+    free(s->rest);
+    s->rest = NULL;
+    judge_intake(s);
+    http_continue(s->r);
+}
+
+/* 32 KiB that come in may be 32 MB: what is more than a moment's work is inflated elsewhere. */
+static enum http_taken pass_on(struct submission *s, struct bytes_view rest)
+{
+    s->rest = malloc(rest.n + 1);
+    s->rest_n = rest.n;
+    if (!s->rest) {
+        answer_refusal(s->r, OUTCOME_OVERLOADED, "There is no memory for the body.");
+        return HTTP_TAKEN;
+    }
+    memcpy(s->rest, rest.p, rest.n);
+    s->job = (struct work_job){.run = run_rest, .on_done = on_rest_done, .reply_to = s->api->loop};
+    if (work_submit(s->api->work, &s->job) == 0)
+        return HTTP_PAUSED;
+    answer_refusal(s->r, OUTCOME_OVERLOADED, "No thread can be started for the body.");
+    return HTTP_TAKEN;
+}
+
+enum http_taken submission_take(struct http_request *r, struct bytes_view piece)
+{
+    struct submission *s = r->body;
+    size_t before = s->intake.total;
+
+    s->code = intake_feed(&s->intake, &piece, INLINE_MAX);
+    if (s->code == OUTCOME_SENT && s->intake.inflater && s->intake.total - before >= INLINE_MAX)
+        return pass_on(s, piece);
+    judge_intake(s);
+    return HTTP_TAKEN;
+}
+
+/* ---- reading ---- */
+
+static struct message *prepare(const struct submission *s, struct json_mail_result *read)
+{
+    struct mail *m = read->mail;
+    struct message *message;
+
+    if (read->code != OUTCOME_SENT)
+        return NULL;
+    read->mail = NULL;
+    message = service_prepare(s->api->service, m);
+    if (!message)
+        read->code = OUTCOME_INTERNAL_ERROR;
+    return message;
+}
+
+static void read_batch(struct submission *s, const struct json_mail_params *params)
+{
+    struct json_batch *b = &s->batch;
+    size_t n;
+    char *body = intake_take(&s->intake, &n);
+
+    json_batch_read(body, n, params, b);
+    if (b->whole.code == OUTCOME_SENT && b->n_invalid && !s->is_permissive)
+        json_batch_refuse(b);
+    for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++)
+        s->messages[i] = prepare(s, &b->items[i]);
+    free(b->body);                      /* the mails are composed */
+    b->body = NULL;
+}
+
+static void read_mails(struct submission *s)
+{
+    struct json_mail_params params;
+    char *body;
+    size_t n;
+
+    submission_read_params(s->api->service, &params);
+    if (s->is_batch) {
+        read_batch(s, &params);
+        return;
+    }
+    switch (s->intake.kind) {
+    case INTAKE_JSON:
+        body = intake_take(&s->intake, &n);
+        json_mail_read(body, n, &params, &s->read);
+        break;
+    case INTAKE_RAW:
+        body = intake_take(&s->intake, &n);
+        json_mail_read_raw(body, n, s->arguments, s->n_arguments, &params, &s->read);
+        break;
+    case INTAKE_FORM:
+    case INTAKE_URLENCODED:
+        json_mail_read_form(s->intake.form, &params, &s->read);
+        form_free(s->intake.form);
+        s->intake.form = NULL;
+        break;
+    }
+    s->message = prepare(s, &s->read);
+}
+
+static void run_reading(struct work_job *j)
+{
+    read_mails(of_job(j));
+}
+
+static void on_reading_done(struct work_job *j)
+{
+    struct submission *s = of_job(j);
+
+    if (s->api->closing)
+        answer_refusal(s->r, OUTCOME_SHUTTING_DOWN, NULL);
+    else
+        s->on_ready(s);
+}
+
+void submission_whole(struct submission *s)
+{
+    enum outcome_code code = intake_end(&s->intake);
+
+    if (code != OUTCOME_SENT) {
+        answer_refusal(s->r, code, s->intake.detail);
+        return;
+    }
+    if (s->intake.total > INLINE_MAX) {
+        s->job = (struct work_job){.run = run_reading, .on_done = on_reading_done, .reply_to = s->api->loop};
+        if (work_submit(s->api->work, &s->job) == 0)
+            return;
+    }
+    read_mails(s);
+    s->on_ready(s);
+}
