@@ -46,7 +46,7 @@ static const struct {
     {"a@b.example, A@b.example, a@B.EXAMPLE, Ann <a@b.example>", "a@b.example A@b.example", 0},
     {"c@d.example, a@b.example, c@d.example, a@b.example", "c@d.example a@b.example", 0},
     {"a@[192.0.2.1], b@[IPv6:2001:db8::1]", "a@[192.0.2.1] b@[IPv6:2001:db8::1]", LITERALS},
-    {"Ann <a@[IPv6:::1]>", "a@[IPv6:::1]", LITERALS},
+    {"Ann <a@[IPv6:::1]>", "a@[IPv6:::1]", LITERALS}, {"Ann <a@b.example>", "a@b.example", ADDRESS_BARE},
 };
 
 START_TEST(test_good)

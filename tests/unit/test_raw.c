@@ -178,7 +178,7 @@ static const struct {
     {F "X: y\n \n\n", "nothing but white space"},
     {F "X: \xFF\n\n", "UTF-8"}, {F "X: y\n" F "\n", "a second From (the first is in line 1)"},
     {F "\n" X998 "x\n", "999 octets"}, {F "\n\r", "CR that no LF follows"},
-    {F "To: a@b.example, c\n\n", "To, address 2: it has no @"}, {F "Cc: (\n\n", "Cc, address 1: a comment's"},
+    {F "From ann\n", "no colon"}, {F "To: a@b.example, c\n\n", "To, address 2: it has no @"}, {F "Cc: (\n\n", "Cc, address 1: a comment's"},
     {"From: a@b.example, c@d.example\n\n", "From has 2 addresses and there is no Sender"},
     {F "Sender:\n\n", "Sender has 0 addresses"}, {F "To: <@r:a@b.example>\n\n", "route"},
 };
@@ -220,6 +220,24 @@ START_TEST(test_literals)
     ck_assert_uint_eq(f.n_problems, 0);
     ck_assert_str_eq(f.to.v[0].email, "a@[192.0.2.1]");
     raw_facts_deinit(&f);
+}
+END_TEST
+
+/* Wherever it stands, an octet over 127 is seen. */
+START_TEST(test_8bit)
+{
+    char in[] = F "\n0123456789abcdef012";
+    size_t body = strlen(F) + 1;
+
+    for (size_t i = body; in[i]; i++) {
+        struct raw_facts f;
+        char kept = in[i];
+        in[i] = (char)0x80;
+        ck_assert_int_eq(raw_read(bytes_view_str(in), true, 0, &f), 0);
+        ck_assert(f.is_8bit && !f.is_utf8_header);
+        raw_facts_deinit(&f);
+        in[i] = kept;
+    }
 }
 END_TEST
 
@@ -395,6 +413,7 @@ int main(void)
     tcase_add_loop_test(tc, test_details, 0, (int)ARRAY_LEN(details));
     tcase_add_test(tc, test_without_envelope);
     tcase_add_test(tc, test_literals);
+    tcase_add_test(tc, test_8bit);
     tcase_add_test(tc, test_many_problems);
     tcase_add_test(tc, test_header_limit);
     tcase_add_test(tc, test_linear);
