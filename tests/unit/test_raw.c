@@ -178,7 +178,8 @@ static const struct {
     {F "X: y\n \n\n", "nothing but white space"},
     {F "X: \xFF\n\n", "UTF-8"}, {F "X: y\n" F "\n", "a second From (the first is in line 1)"},
     {F "\n" X998 "x\n", "999 octets"}, {F "\n\r", "CR that no LF follows"},
-    {F "From ann\n", "no colon"}, {F "To: a@b.example, c\n\n", "To, address 2: it has no @"}, {F "Cc: (\n\n", "Cc, address 1: a comment's"},
+    {F "From ann\n", "no colon"},
+    {F "To: a@b.example, c\n\n", "To, address 2: it has no @"}, {F "Cc: (\n\n", "Cc, address 1: a comment's"},
     {"From: a@b.example, c@d.example\n\n", "From has 2 addresses and there is no Sender"},
     {F "Sender:\n\n", "Sender has 0 addresses"}, {F "To: <@r:a@b.example>\n\n", "route"},
 };
