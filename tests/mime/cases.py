@@ -3,6 +3,7 @@ import base64
 
 BASE = {"from": "ann@example.com", "to": "bob@example.org", "subject": "Hi", "text": "Hello.\n"}
 EMOJI, LONG_E = "\U0001F469‍\U0001F4BB", "é" * 300
+EMOJI_255 = "\U0001F600" * 63 + ".zz"
 BOUNDARY = "=_0193600d-5eed-7000-8000-0000000000aa.1"
 
 
@@ -94,7 +95,7 @@ def file(filename="a.bin", octets=b"abc", **more):
 def file_names():
     names = ["a.pdf", "a b.pdf", 'quote".pdf', "semi;colon.pdf", "per%cent.pdf", "%00.txt", "%41.txt", "a\\b.pdf",
              ".hidden", "..", "...", "a", "a.", "=?utf-8?q?x?=.pdf", "UTF-8''x.pdf", "'single'.pdf", "a*0*=b.pdf",
-             "é.pdf", "résumé final.docx", "日本語のファイル名.pdf", EMOJI + ".png", "\U0001F600" * 63 + ".z",
+             "é.pdf", "résumé final.docx", "日本語のファイル名.pdf", EMOJI + ".png", EMOJI_255, "a" * 255,
              "é" * 120 + ".pdf", "a" * 251 + ".pdf", "a" * 60 + " " + "b" * 60 + ".pdf", "שלום.pdf", "a\u202egnp.exe",
              "e\u0301.txt", "\ufeffbom.txt", "two  spaces.pdf", "comma, (paren) <angle> [x] @ : = ?.pdf", "é'\"%;.pdf",
              "#$&+!^_`{}~|.pdf", "x" * 70 + ".pdf", "x" * 71 + ".pdf", "x" * 72 + ".pdf", "x" * 77 + ".pdf",
@@ -220,7 +221,10 @@ def refused():
             ({"to": [f"u{i}@example.com" for i in range(1001)]}, "/to too_many"))):
         yield f"refused {i}", mail(**fields), why
     for i, (a, why) in enumerate((
-            (file("a\r\nX: y"), "filename"), (file("a\0b"), "filename"), (file("a\nb.pdf"), "filename"),
+            (file(EMOJI_255 + "x"), "filename too_long"), (file(""), "filename invalid_value"), ({"content": "YQ=="},
+                "filename"),
+            (file("a\r\nX: y"), "filename control_character"), (file("a\0b"), "filename"), (file("a\nb.pdf"),
+                "filename"),
             (file("a\u2028b"), "filename"), (file() | {"content": "a"}, "content"), (file() | {"content": "a!b="},
                 "content"),
             (file() | {"content": "YQ=a"}, "content"), (file() | {"content": "YQ==="}, "content"),
@@ -237,6 +241,7 @@ def refused():
     for i, (fields, why) in enumerate((
             ({"calendar": {"content": "x"}}, "/calendar/method"), ({"calendar": {"method": "REQUEST"}},
                                                                    "/calendar/content"),
+            ({"calendar": {"method": "REQUEST", "content": "METHOD:CANCEL\r\n"}}, "/calendar/method"),
             ({"calendar": {"method": "a b", "content": "x"}}, "/calendar/method"),
             ({"calendar": {"method": "a\r\nX: y", "content": "x"}}, "/calendar/method"),
             ({"list_unsubscribe": {"url": "javascript:x"}}, "/list_unsubscribe/url"),

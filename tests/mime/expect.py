@@ -149,12 +149,18 @@ def attachment(a, has_html):
                 guessed=not given)
 
 
+def calendar_method(calendar):
+    """What is given, else what the object itself says."""
+    given = calendar.get("method") or re.search(r"^METHOD:(\w+)", calendar["content"], re.M).group(1)
+    return given.upper()
+
+
 def build(request):
     """mixed > related > alternative, each only where it is needed."""
     parts = [body(s, request[k]) for s, k in (("plain", "text"), ("html", "html")) if request.get(k) is not None]
     calendar = request.get("calendar")
     if calendar:
-        parts.append(body("calendar", calendar["content"], method=calendar["method"].upper()))
+        parts.append(body("calendar", calendar["content"], method=calendar_method(calendar)))
     files = [attachment(a, request.get("html") is not None) for a in request.get("attachments") or []]
     if calendar:
         files.append(Leaf("application/ics", crlf(calendar["content"]), filename="invite.ics",

@@ -172,12 +172,14 @@ class Maker:
         return a
 
     def calendar(self):
-        lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "METHOD:REQUEST", "BEGIN:VEVENT", "SUMMARY:" + self.line(),
-                 "END:VEVENT",
-                 "END:VCALENDAR"]
+        method = self.r.choice(["REQUEST", "CANCEL", "REPLY", "request", "PUBLISH"])
+        lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "METHOD:" + method, "BEGIN:VEVENT", "SUMMARY:" + self.line(),
+                 "END:VEVENT", "END:VCALENDAR"]
         end = self.r.choice(["\r\n", "\n"])
-        return {"method": self.r.choice(["REQUEST", "CANCEL", "REPLY", "request", "PUBLISH"]),
-                "content": end.join(lines) + self.r.choice([end, end, ""])}
+        calendar = {"content": end.join(lines) + self.r.choice([end, end, ""])}
+        if self.often(0.8):
+            calendar["method"] = method
+        return calendar
 
     # ---- headers ----
 
@@ -189,7 +191,9 @@ class Maker:
         if self.often(0.6):
             words = ["a", "word", "x" * 50, "y" * 90, "<tag>", "(comment)", "1;", "a=b"]
             return " ".join(self.r.choices(words, k=self.size([(1, 4, 70), (5, 30, 30)])))
-        return self.line(6).replace("=?", "=").strip() or "x"
+        # A word of a header may have 900 octets.
+        words = self.line(6).replace("=?", "=").split(" ")
+        return " ".join(w.encode()[:900].decode(errors="ignore") for w in words).strip() or "x"
 
     def headers(self):
         pairs = [(f"X-{self.r.choice(['A', 'Long-Name-Of-A-Field', 'b'])}-{i}", self.own_value())
