@@ -9,7 +9,8 @@ struct mime_message {
     char *bytes;                        /* owned; mime_message_deinit */
     size_t n;
     char *message_id;                   /* with angle brackets; owned */
-    /* 8BITMIME, SMTPUTF8 wanted of the relay (utf8: an address in the header or envelope is not ASCII) */
+    /* 8BITMIME, SMTPUTF8 wanted of the relay. 8bit: only of a finished message, what is composed here is 7bit. utf8: an
+     * address in the header or envelope, or a finished message's header, is not ASCII. */
     bool needs_8bit, needs_utf8;
 };
 
