@@ -9,6 +9,7 @@
 
 #define PIECE (32 * 1024)               /* inflated at a time, on the stack */
 #define FIRST_CAP 4096
+#define LARGE (256 * 1024)
 
 int intake_init(struct intake *t, const struct intake_params *p)
 {
@@ -35,15 +36,17 @@ static enum outcome_code refuse_form(struct intake *t)
     return refuse(t, OUTCOME_INVALID_REQUEST, t->form->error);
 }
 
-/* A known length is allocated once; else the block doubles. */
+/* A known length is allocated once; else the block doubles. A large one gets some more than it needs, which is never
+ * touched: freed, it has room for the composed form of a mail like this one, whose base64 has line ends. */
 static bool make_room(struct intake *t, size_t n)
 {
-    size_t need = t->n + n, cap = t->cap ? t->cap * 2 : t->expected ? t->expected : FIRST_CAP;
+    size_t slack = t->expected >= LARGE ? t->expected / 32 + FIRST_CAP : 0;
+    size_t need = t->n + n, cap = t->cap ? t->cap * 2 : t->expected ? t->expected + slack : FIRST_CAP;
     char *p;
 
     if (need <= t->cap)
         return true;
-    cap = cap < need ? need : cap > t->max ? t->max : cap;
+    cap = cap < need ? need : cap > t->max + slack ? t->max + slack : cap;
     p = realloc(t->data, cap);
     if (!p)
         return false;
@@ -98,7 +101,7 @@ enum outcome_code intake_end(struct intake *t)
 
 size_t intake_held(const struct intake *t)
 {
-    return t->form ? form_held(t->form) : t->cap;
+    return t->form ? form_held(t->form) : t->expected ? t->expected : t->cap;
 }
 
 char *intake_take(struct intake *t, size_t *n_out)

@@ -122,6 +122,9 @@ static size_t compact(char *p, size_t n, size_t *at_out)
 {
     size_t i = 0, to = 0;
 
+    while (i + 16 <= n && are_digits(p + i) & are_digits(p + i + 4) & are_digits(p + i + 8) & are_digits(p + i + 12))
+        i += 16;                        /* no line breaks: nothing moves */
+    to = i;
     while (i < n) {
         if (i + 4 <= n && are_digits(p + i)) {
             if (to != i)
@@ -178,13 +181,16 @@ static void read_base64(struct json_reader *r, const cJSON *item, const char *po
 {
     char small[JSON_TEXT_LONG + 2];
     const char *why;
-    bool kept;
-    struct bytes_view v = json_reader_text(r, item, pointer, true, &kept);
+    struct bytes_view v;
     char *p = small;
     size_t n = 0;
+    bool kept;
 
-    if (!v.p)
+    if (!cJSON_IsString(item)) {
+        json_reader_wrong_type(r, pointer, "a string", item);
         return;
+    }
+    v = json_tree_string(r->tree, item, &kept);         /* controls are no base64 either */
     if (kept)
         p = (char *)(uintptr_t)v.p;
     else if (v.n < JSON_TEXT_LONG)

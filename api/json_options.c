@@ -208,6 +208,16 @@ void json_read_tags(struct json_reader *r, const cJSON *item, const char *pointe
     }
 }
 
+static void check_name(struct json_reader *r, const char *name, const char *pointer, const char *parent)
+{
+    unsigned control = json_reader_find_control(bytes_view_str(name), false);
+
+    if (strlen(name) > TAG_MAX)
+        json_reader_problem(r, parent, "too_long", "a name has at most %d octets", TAG_MAX);
+    else if (control)
+        json_reader_problem(r, pointer, "control_character", "the character U+%04X is not allowed in a name", control);
+}
+
 void json_read_metadata(struct json_reader *r, const cJSON *item, const char *pointer)
 {
     struct bytes_buf at;
@@ -226,8 +236,7 @@ void json_read_metadata(struct json_reader *r, const cJSON *item, const char *po
         bytes_buf_add_str(&at, pointer);
         json_text_add_pointer_step(&at, bytes_view_str(one->string));
         json_reader_copy(r, one, at.failed ? pointer : bytes_buf_view(&at).p, METADATA_VALUE_MAX, &pair.value);
-        if (strlen(one->string) > TAG_MAX)
-            json_reader_problem(r, pointer, "too_long", "a name has at most %d octets", TAG_MAX);
+        check_name(r, one->string, at.failed ? pointer : bytes_buf_view(&at).p, pointer);
         bytes_buf_deinit(&at);
         pair.name = strdup(one->string);
         if (!pair.name)

@@ -16,20 +16,24 @@ static int hex_value(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* RFC 3986 §2.1, in place; "%" without two digits stays. "+" is itself: ann+tag@example.com is an address. */
-static void percent_decode(char *s)
+/* RFC 3986 §2.1, in place; "%" without two digits stays. "+" is itself: ann+tag@example.com is an address. False: there
+ * was a NUL, behind which nothing would be seen. */
+static bool percent_decode(char *s)
 {
     char *to = s;
+    bool whole = true;
 
     for (; *s; s++) {
         if (*s == '%' && hex_value(s[1]) >= 0 && hex_value(s[2]) >= 0) {
-            *to++ = (char)(hex_value(s[1]) << 4 | hex_value(s[2]));
+            *to = (char)(hex_value(s[1]) << 4 | hex_value(s[2]));
+            whole = whole && *to++ != '\0';
             s += 2;
         } else {
             *to++ = *s == ' ' ? '+' : *s;       /* the HTTP library has read a plus as a blank; a blank is %20 */
         }
     }
     *to = '\0';
+    return whole;
 }
 
 struct envelope {
@@ -84,9 +88,11 @@ static void read_arguments(struct json_reader *r, const struct json_argument *v,
     size_t n_to = 0;
 
     for (size_t i = 0; i < n; i++) {
-        percent_decode(v[i].name);
-        percent_decode(v[i].value);
-        if (strcmp(v[i].name, "from") == 0) {
+        bool whole = percent_decode(v[i].name);
+        whole = percent_decode(v[i].value) && whole;
+        if (!whole) {
+            json_reader_problem(r, "", "control_character", "the character U+0000 is not allowed in the query");
+        } else if (strcmp(v[i].name, "from") == 0) {
             read_from(r, v[i].value, e);
         } else if (strcmp(v[i].name, "to") == 0) {
             e->has_to = true;
@@ -155,7 +161,8 @@ void json_mail_read_raw(char *body, size_t n, const struct json_argument *argume
     } else {
         out->mail->raw = bytes_view(body ? body : "", n);
         read_arguments(&r, arguments, n_arguments, &e);
-        if (raw_read(out->mail->raw, !(e.has_from && e.has_to), p->address_literals ? ADDRESS_LITERALS : 0, &facts) != 0)
+        if (raw_read(out->mail->raw, (e.has_from ? 0 : RAW_WANT_FROM) | (e.has_to ? 0 : RAW_WANT_TO),
+                     p->address_literals ? ADDRESS_LITERALS : 0, &facts) != 0)
             r.no_memory = true;
         take_facts(&r, &facts, e);
         raw_facts_deinit(&facts);

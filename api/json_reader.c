@@ -73,20 +73,23 @@ void json_reader_wrong_type(struct json_reader *r, const char *pointer, const ch
 
 /* ---- strings ---- */
 
-/* Where the next octet is that may be a control, or begin U+0080–009F or U+2028, U+2029: eight at a time. */
-static size_t harmless_run(const char *p, size_t n)
+/* Where the next octet is that may be a control or, when wide ones count, begin U+0080–009F or U+2028, U+2029: eight at
+ * a time. */
+static size_t harmless_run(const char *p, size_t n, bool wide_count)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    unsigned char most = wide_count ? 0x7E : 0xFF;
     size_t i = 0;
 
     for (; i + 8 <= n; i += 8) {
-        uint64_t v, del;
+        uint64_t v, del, found;
         memcpy(&v, p + i, 8);
         del = v ^ ones * 0x7F;
-        if ((v | (v - ones * 0x20) | ((del - ones) & ~del)) & tops)
+        found = ((v - ones * 0x20) & ~v) | ((del - ones) & ~del);
+        if ((wide_count ? v | found : found) & tops)
             break;
     }
-    while (i < n && (unsigned char)p[i] >= 0x20 && (unsigned char)p[i] < 0x7F)
+    while (i < n && (unsigned char)p[i] >= 0x20 && (unsigned char)p[i] <= most && p[i] != 0x7F)
         i++;
     return i;
 }
@@ -95,7 +98,7 @@ unsigned json_reader_find_control(struct bytes_view v, bool multi_line)
 {
     const unsigned char *p = (const unsigned char *)v.p;
 
-    for (size_t i = 0; (i += harmless_run(v.p + i, v.n - i)) < v.n; i++) {
+    for (size_t i = 0; (i += harmless_run(v.p + i, v.n - i, !multi_line)) < v.n; i++) {
         if (p[i] == 0x7F || (p[i] < 0x20 && !(multi_line && (p[i] == '\n' || p[i] == '\r' || p[i] == '\t'))))
             return p[i];
         if (multi_line || i + 1 == v.n)

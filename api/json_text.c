@@ -63,8 +63,13 @@ static int no_memory(struct reader *r)
 
 static size_t utf8_sequence(const char *p, size_t n)
 {
-    size_t len = (unsigned char)*p >= 0xF0 ? 4 : (unsigned char)*p >= 0xE0 ? 3 : 2;
+    const unsigned char *u = (const unsigned char *)p;
+    size_t len = *u >= 0xF0 ? 4 : *u >= 0xE0 ? 3 : 2;
 
+    if (n >= 2 && *u >= 0xC2 && *u < 0xE0)      /* most of what is not ASCII, west of Asia */
+        return (u[1] & 0xC0) == 0x80 ? 2 : 0;
+    if (n >= 3 && *u >= 0xE3 && *u < 0xED)      /* and most of Asia: without the shortest forms and surrogates */
+        return (u[1] & 0xC0) == 0x80 && (u[2] & 0xC0) == 0x80 ? 3 : 0;
     return len <= n && bytes_is_utf8(bytes_view(p, len)) ? len : 0;
 }
 
@@ -218,21 +223,23 @@ static int read_unicode_escape(struct reader *r, struct bytes_buf *key)
     return 0;
 }
 
+const char json_text_escapes[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                     ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+
 static int read_escape(struct reader *r, struct bytes_buf *key)
 {
-    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-    const char *at;
+    char meant;
 
     r->i++;
     if (r->i >= r->n)
         return refuse(r, "");
     if (r->p[r->i] == 'u')
         return read_unicode_escape(r, key);
-    at = r->p[r->i] ? strchr(letters, r->p[r->i]) : NULL;
-    if (!at)
+    meant = json_text_escapes[(unsigned char)r->p[r->i]];
+    if (!meant)
         return refuse(r, "no such escape");
     if (key)
-        bytes_buf_add_char(key, meant[at - letters]);
+        bytes_buf_add_char(key, meant);
     r->i++;
     return 0;
 }

@@ -33,6 +33,8 @@ struct json_text {
     bool no_memory;
 };
 
+extern const char json_text_escapes[256];       /* what a letter behind a backslash means; 0: nothing, or 'u' */
+
 /* 0: the grammar is right (there may be defects). -1: error says why not, or there is no memory. */
 int json_text_check(struct bytes_view json, struct json_text *out) MUST_CHECK;
 void json_text_deinit(struct json_text *t);

@@ -42,7 +42,6 @@ static char *put_utf8(char *to, unsigned long c)
 /* The text is checked, so every escape is whole, and what it means is never longer than itself. */
 static size_t unescape(char *p, size_t n)
 {
-    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
     const char *from = p, *end = p + n;
     char *to = p;
 
@@ -55,7 +54,7 @@ static size_t unescape(char *p, size_t n)
         if (from == end)
             break;
         if (from[1] != 'u') {
-            *to++ = meant[strchr(letters, from[1]) - letters];
+            *to++ = json_text_escapes[(unsigned char)from[1]];
             from += 2;
         } else {
             unsigned long c = hex4(from + 2);

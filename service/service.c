@@ -2,6 +2,7 @@
 
 #include "service/config.h"
 #include "service/log.h"
+#include "service/memory.h"
 #include "service/message.h"
 #include "service/metrics.h"
 #include "smtp/engine.h"
@@ -11,6 +12,8 @@
 #include <string.h>
 
 /* The office's door: composes a mail, hands it to the engine, and answers once with what became of it. */
+
+#define TRIM_MS 2000
 
 struct service {
     const struct config *config;
@@ -27,6 +30,8 @@ struct service {
     void (*on_empty)(void *ctx);
     void *on_empty_ctx;
     struct loop_msg empty_msg;
+    struct loop_timer trim;             /* set while large bodies have left their memory behind */
+    bool had_large;
 };
 
 struct send {
@@ -69,6 +74,17 @@ static void on_empty_msg(struct loop_msg *m)
     s->on_empty(s->on_empty_ctx);
 }
 
+/* A burst of large bodies is over. */
+static void on_trim(struct loop_timer *t)
+{
+    struct service *s = (struct service *)(void *)((char *)t - offsetof(struct service, trim));
+
+    if (s->inflight || s->running)
+        return;                         /* the last release sets it again */
+    s->had_large = false;
+    memory_trim();
+}
+
 struct service *service_new(const struct service_params *p, char err_out[200])
 {
     struct service *s = calloc(1, sizeof(*s));
@@ -80,6 +96,7 @@ struct service *service_new(const struct service_params *p, char err_out[200])
     s->loop = p->loop;
     s->sandbox = p->sandbox;
     s->empty_msg.on_msg = on_empty_msg;
+    s->trim.on_timer = on_trim;
     s->n_relays = p->config->n_relays;
     s->relay_names = calloc(s->n_relays + 1, sizeof(*s->relay_names));
     s->stats = calloc(s->n_relays + 1, sizeof(*s->stats));
@@ -103,6 +120,8 @@ void service_free(struct service *s)
 {
     if (!s)
         return;
+    if (s->trim.slot)
+        loop_timer_clear(s->loop, &s->trim);
     engine_free(s->engine);
     metrics_free(s->metrics);
     free(s->relay_names);
@@ -336,6 +355,7 @@ enum outcome_code service_reserve(struct service *s, size_t bytes)
     if (s->running >= s->config->max_waiting || bytes > max || s->inflight > max - bytes)
         return OUTCOME_OVERLOADED;
     s->inflight += bytes;
+    s->had_large |= bytes >= MEMORY_LARGE;
     return OUTCOME_SENT;
 }
 
@@ -344,6 +364,8 @@ void service_release(struct service *s, size_t bytes)
     if (bytes > s->inflight)
         unreachable("more bytes released than reserved");
     s->inflight -= bytes;
+    if (s->had_large && !s->inflight)
+        loop_timer_set(s->loop, &s->trim, loop_now(s->loop) + TRIM_MS);
     tell_when_empty(s);
 }
 

@@ -33,7 +33,7 @@ static void write_own_header(struct bytes_buf *out, const struct mail_pair *h, b
     struct mail_address a;
     const char *why;
 
-    if (is_named(h, "Sender") && address_parse(bytes_view_str(h->value), 0, &a, &why) == 0) {
+    if (is_named(h, "Sender") && address_parse(bytes_view_str(h->value), ADDRESS_LITERALS, &a, &why) == 0) {
         mime_header_addresses(out, h->name, &a, 1);
         *utf8 |= a.utf8;
         mail_address_deinit(&a);

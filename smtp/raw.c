@@ -352,7 +352,7 @@ static void read_sender(struct reading *r)
     mail_address_list_deinit(&sender);
 }
 
-int raw_read(struct bytes_view in, bool want_envelope, unsigned address_flags, struct raw_facts *out)
+int raw_read(struct bytes_view in, unsigned want, unsigned address_flags, struct raw_facts *out)
 {
     struct reading r = {.facts = out, .address_flags = address_flags};
 
@@ -362,8 +362,9 @@ int raw_read(struct bytes_view in, bool want_envelope, unsigned address_flags, s
     read_message_id(&r);
     if (!r.fields[FIELD_FROM].line)
         problem(out, "required", 0, "the message has no From");
-    if (want_envelope) {
+    if (want & RAW_WANT_FROM)
         read_sender(&r);
+    if (want & RAW_WANT_TO) {
         read_addresses(&r, FIELD_TO, &out->to);
         read_addresses(&r, FIELD_CC, &out->cc);
         read_addresses(&r, FIELD_BCC, &out->bcc);

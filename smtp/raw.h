@@ -32,10 +32,12 @@ struct raw_facts {
 /* Reads `in` as it arrived (LF or CRLF line ends; the empty line and the body may be missing). Problems: a bare CR, a
  * NUL, a line over 998 octets, a byte order mark or an mbox line before the header, a header line that is no field, a
  * second From, Sender, Reply-To, To, Cc, Bcc, Date, Message-ID, Subject, In-Reply-To, References or MIME field, a
- * header that is not UTF-8 or over 1 MiB, a Message-ID that is none, no From; and when `want_envelope` (else From,
- * Sender, To, Cc and Bcc are not read) an address that is none, and no single sender.
+ * header that is not UTF-8 or over 1 MiB, a Message-ID that is none, no From; and as far as they are wanted (else they
+ * are not read) an address that is none in From and Sender (RAW_WANT_FROM) or in To, Cc and Bcc (RAW_WANT_TO), and no
+ * single sender.
  * address_flags: ADDRESS_LITERALS or 0. 0, or -1 without memory; *out is to be deinited in both cases. */
-int raw_read(struct bytes_view in, bool want_envelope, unsigned address_flags, struct raw_facts *out) MUST_CHECK;
+enum { RAW_WANT_FROM = 1, RAW_WANT_TO = 2, RAW_WANT_ENVELOPE = 3 };
+int raw_read(struct bytes_view in, unsigned want, unsigned address_flags, struct raw_facts *out) MUST_CHECK;
 void raw_facts_deinit(struct raw_facts *f);
 
 /* Writes the message: every line end CRLF, a CRLF at the end, all Bcc and Resent-Bcc fields (with their folded lines)

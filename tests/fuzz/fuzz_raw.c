@@ -84,7 +84,7 @@ static void check_same(const struct raw_facts *a, const struct raw_facts *b)
     check_same_list(&a->cc, &b->cc);
 }
 
-static void check_written(struct bytes_view in, bool want_envelope, const struct raw_facts *facts)
+static void check_written(struct bytes_view in, unsigned want, const struct raw_facts *facts)
 {
     struct bytes_buf out;
     struct raw_facts again;
@@ -93,7 +93,7 @@ static void check_written(struct bytes_view in, bool want_envelope, const struct
     raw_write(in, bytes_view("", 0), &out);
     check_lines(bytes_buf_view(&out));
     check_no_bcc(bytes_buf_view(&out));
-    if (raw_read(bytes_buf_view(&out), want_envelope, ADDRESS_LITERALS, &again) != 0)
+    if (raw_read(bytes_buf_view(&out), want, ADDRESS_LITERALS, &again) != 0)
         unreachable("no memory");
     check_same(facts, &again);
     raw_facts_deinit(&again);
@@ -104,14 +104,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct bytes_view in = bytes_view(data, n);
 
-    for (int want = 0; want < 2; want++) {
+    for (unsigned want = 0; want <= RAW_WANT_ENVELOPE; want++) {
         struct raw_facts f;
         if (raw_read(in, want, ADDRESS_LITERALS, &f) != 0)
             unreachable("no memory");
         for (size_t i = 0; i < f.n_problems; i++)
             if (!f.problems[i].detail[0] || !bytes_is_utf8(bytes_view_str(f.problems[i].detail)))
                 unreachable("a problem without a reason");
-        if (want && !f.n_problems)
+        if ((want & RAW_WANT_FROM) && !f.n_problems)
             check_address(f.from.email);
         for (size_t i = 0; i < f.to.n; i++)
             check_address(f.to.v[i].email);

@@ -64,7 +64,7 @@ START_TEST(test_good)
     struct bytes_buf b;
 
     bytes_buf_init(&b, 0);
-    ck_assert_int_eq(raw_read(bytes_view_str(good[_i].in), true, 0, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_view_str(good[_i].in), RAW_WANT_ENVELOPE, 0, &f), 0);
     ck_assert_msg(f.n_problems == 0, "%s: line %zu: %s", good[_i].in, f.problems[0].line, f.problems[0].detail);
     bytes_buf_add_str(&b, f.from.email);
     add_list(&b, &f.to);
@@ -161,7 +161,7 @@ START_TEST(test_bad)
     struct raw_facts f;
     struct bytes_buf b;
 
-    ck_assert_int_eq(raw_read(bytes_view(bad[_i].in, bad[_i].n ? bad[_i].n : strlen(bad[_i].in)), true, 0, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_view(bad[_i].in, bad[_i].n ? bad[_i].n : strlen(bad[_i].in)), RAW_WANT_ENVELOPE, 0, &f), 0);
     join_problems(&f, &b);
     ck_assert_msg(strcmp(b.p, bad[_i].problems) == 0, "%s: %s, not %s", bad[_i].in, b.p, bad[_i].problems);
     bytes_buf_deinit(&b);
@@ -188,7 +188,7 @@ START_TEST(test_details)
 {
     struct raw_facts f;
 
-    ck_assert_int_eq(raw_read(bytes_view_str(details[_i].in), true, 0, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_view_str(details[_i].in), RAW_WANT_ENVELOPE, 0, &f), 0);
     ck_assert_uint_eq(f.n_problems, 1);
     ck_assert_msg(strstr(f.problems[0].detail, details[_i].detail) != NULL, "%s", f.problems[0].detail);
     raw_facts_deinit(&f);
@@ -201,13 +201,13 @@ START_TEST(test_without_envelope)
     static const char in[] = "From: us\nSender: (\nTo: \"\nCc: <<\nBcc: ;\nMessage-ID: <x@y>\n\n";
     struct raw_facts f;
 
-    ck_assert_int_eq(raw_read(bytes_view_str(in), false, 0, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_view_str(in), 0, 0, &f), 0);
     ck_assert_uint_eq(f.n_problems, 0);
     ck_assert(!f.from.email && !f.to.n && !f.cc.n && !f.bcc.n && f.has_bcc);
     ck_assert_str_eq(f.message_id, "<x@y>");
     raw_facts_deinit(&f);
     ck_assert(!f.message_id);
-    ck_assert_int_eq(raw_read(bytes_view_str("To: x\n\n"), false, 0, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_view_str("To: x\n\n"), 0, 0, &f), 0);
     ck_assert_uint_eq(f.n_problems, 1);
     raw_facts_deinit(&f);
 }
@@ -217,7 +217,7 @@ START_TEST(test_literals)
 {
     struct raw_facts f;
 
-    ck_assert_int_eq(raw_read(bytes_view_str(F "To: a@[192.0.2.1]\n\n"), true, ADDRESS_LITERALS, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_view_str(F "To: a@[192.0.2.1]\n\n"), RAW_WANT_ENVELOPE, ADDRESS_LITERALS, &f), 0);
     ck_assert_uint_eq(f.n_problems, 0);
     ck_assert_str_eq(f.to.v[0].email, "a@[192.0.2.1]");
     raw_facts_deinit(&f);
@@ -234,7 +234,7 @@ START_TEST(test_8bit)
         struct raw_facts f;
         char kept = in[i];
         in[i] = (char)0x80;
-        ck_assert_int_eq(raw_read(bytes_view_str(in), true, 0, &f), 0);
+        ck_assert_int_eq(raw_read(bytes_view_str(in), RAW_WANT_ENVELOPE, 0, &f), 0);
         ck_assert(f.is_8bit && !f.is_utf8_header);
         raw_facts_deinit(&f);
         in[i] = kept;
@@ -261,7 +261,7 @@ START_TEST(test_many_problems)
 
     for (size_t i = 0; i < 1000; i++)
         bytes_buf_add_str(&in, "\r\r\n" X998 "x\n");
-    ck_assert_int_eq(raw_read(bytes_buf_view(&in), true, 0, &f), 0);
+    ck_assert_int_eq(raw_read(bytes_buf_view(&in), RAW_WANT_ENVELOPE, 0, &f), 0);
     join_problems(&f, &b);
     ck_assert_uint_eq(f.n_problems, RAW_PROBLEMS_MAX);
     ck_assert(strstr(b.p, "1 invalid_header,2 invalid_header") == b.p);
@@ -280,7 +280,7 @@ START_TEST(test_header_limit)
     for (size_t i = 0; i < 2; i++) {
         struct bytes_buf in = repeat(F, line, 65536 - 2 + i);
         bytes_buf_add_str(&in, "x\r\n\r\n\xE9\r\n");
-        ck_assert_int_eq(raw_read(bytes_buf_view(&in), true, 0, &f), 0);
+        ck_assert_int_eq(raw_read(bytes_buf_view(&in), RAW_WANT_ENVELOPE, 0, &f), 0);
         ck_assert_uint_eq(f.n_problems, i);
         if (i)
             ck_assert_ptr_nonnull(strstr(f.problems[0].detail, "longer than 1048576 octets"));
@@ -299,7 +299,7 @@ START_TEST(test_linear)
     for (size_t i = 0; i < ARRAY_LEN(repeated); i++) {
         struct bytes_buf in = repeat("To:", repeated[i], 100000);
         struct raw_facts f;
-        ck_assert_int_eq(raw_read(bytes_buf_view(&in), true, 0, &f), 0);
+        ck_assert_int_eq(raw_read(bytes_buf_view(&in), RAW_WANT_ENVELOPE, 0, &f), 0);
         ck_assert_uint_gt(f.n_problems, 0);
         raw_facts_deinit(&f);
         bytes_buf_deinit(&in);
@@ -353,8 +353,8 @@ START_TEST(test_write_again)
     raw_write(bytes_view_str(good[_i].in), bytes_view("", 0), &once);
     raw_write(bytes_buf_view(&once), bytes_view("", 0), &twice);
     ck_assert(bytes_equal(bytes_buf_view(&once), bytes_buf_view(&twice)));
-    ck_assert_int_eq(raw_read(bytes_view_str(good[_i].in), true, 0, &before), 0);
-    ck_assert_int_eq(raw_read(bytes_buf_view(&once), true, 0, &after), 0);
+    ck_assert_int_eq(raw_read(bytes_view_str(good[_i].in), RAW_WANT_ENVELOPE, 0, &before), 0);
+    ck_assert_int_eq(raw_read(bytes_buf_view(&once), RAW_WANT_ENVELOPE, 0, &after), 0);
     ck_assert_uint_eq(after.n_problems, 0);
     ck_assert_str_eq(after.from.email, before.from.email);
     ck_assert_uint_eq(after.to.n, before.to.n);
