@@ -170,6 +170,7 @@ void api_free(struct api *a)
         return;
     a->closing = true;
     work_free(a->work);
+    loop_stop(a->loop);                 /* when the start failed, it never ran */
     if (a->work && loop_run(a->loop) < 0)       /* a stopped loop reads its last letters: the workers' */
         unreachable("a stopped loop waited");
     http_server_free(a->server, OUTCOME_OUTCOME_UNKNOWN, detail);
