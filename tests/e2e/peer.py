@@ -268,7 +268,7 @@ class Session(threading.Thread):
         self.send("220 peer.test ESMTP\r\n")
 
     def do_ehlo(self):
-        caps = list(self.peer.caps)
+        caps = [c for c in self.peer.caps if self.tls or c != "REQUIRETLS"]  # RFC 8689 §2: behind TLS only
         if self.peer.tls_mode == "starttls" and not self.tls:
             caps.append("STARTTLS")
         if self.peer.auth and (self.tls or self.peer.tls_mode == "none"):

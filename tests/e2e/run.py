@@ -30,9 +30,6 @@ NOT_YET = {
     "not_acceptable": "no resource with several forms refuses one",
     "proxy_failed": "proxies come later",
     "oauth_token_failed": "OAuth comes later",
-    "requiretls_unsupported": "require_tls comes later",
-    "dsn_unsupported": "dsn comes later",
-    "8bitmime_unsupported": "raw mails come later",
     "internal_error": "needs a failing malloc",
 }
 
