@@ -43,7 +43,7 @@ run: deps                               ## install what is missing, build, start
 test: deps-test                         ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory check
 
-check: all check-lint check-unit check-mime check-e2e check-openapi      ## every test, without installing anything
+check: all check-lint check-unit check-mime check-json check-e2e check-openapi      ## every test, without installing anything
 	@echo "all tests passed"
 
 check-lint:                             ## the lints of the house, and the lints' own test
@@ -56,6 +56,9 @@ check-unit: $(UNIT)                     ## libcheck programs
 check-mime: $(B)/tests/compose          ## MIME_MAILS random mails and the hand-made ones, read back by four readers
 	sh tests/mime/run.sh $(B)/tests/compose -n $(MIME_MAILS)
 
+check-json: $(B)/mailhatch              ## some two thousand JSON documents, right and wrong, against the program
+	$(PYTHON) tests/json/run.py --bin $(B)/mailhatch
+
 check-e2e: $(B)/mailhatch               ## the program against misbehaving peers and real servers
 	sh tests/e2e/install.sh
 	$(PYTHON) tests/e2e/run.py --bin $(B)/mailhatch
@@ -66,7 +69,7 @@ check-openapi: $(B)/mailhatch           ## openapi.yaml: lint, and traffic again
 ASAN := B=build/asan MIME_MAILS=1500 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g"
 TSAN := B=build/tsan SAN="-fsanitize=thread" OPT="-O1 -g"
 check-asan: deps-test                   ## the suite under AddressSanitizer and UBSan
-	@$(MAKE) --no-print-directory $(ASAN) check-unit check-mime check-e2e
+	@$(MAKE) --no-print-directory $(ASAN) check-unit check-mime check-json check-e2e
 check-tsan: deps-test                   ## the suite under ThreadSanitizer
 	@$(MAKE) --no-print-directory $(TSAN) check-unit check-e2e
 
@@ -126,5 +129,5 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all help run test check check-lint check-unit check-mime check-e2e check-openapi check-asan check-tsan fuzz fuzz-run bench \
+.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run bench \
 	deps deps-test clean
