@@ -26,7 +26,7 @@ from case import mail  # noqa: E402
 
 # How much longer a document may take than an ordinary one, and than one as long that is plain text. Nothing linear
 # comes near it, and what is quadratic is beyond it at a megabyte.
-TIMES_ORDINARY, TIMES_PLAIN = 40, 20
+TIMES_ORDINARY, TIMES_PLAIN = 100, 60
 TRIES = 3  # the fastest counts: the machine may have other work
 
 
