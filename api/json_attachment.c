@@ -110,11 +110,12 @@ static const unsigned char is_digit[256] = {
     ['0'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ['+'] = 1, ['/'] = 1,
 };
 
-static inline bool are_digits(const char *p)
+/* 1 or 0; not a bool, as they are joined by "&" without a branch between */
+static inline unsigned are_digits(const char *p)
 {
     const unsigned char *u = (const unsigned char *)p;
 
-    return is_digit[u[0]] & is_digit[u[1]] & is_digit[u[2]] & is_digit[u[3]];
+    return (unsigned)(is_digit[u[0]] & is_digit[u[1]] & is_digit[u[2]] & is_digit[u[3]]);
 }
 
 /* Moves the digits together; *at_out is where the first other octet is that is no line break. */

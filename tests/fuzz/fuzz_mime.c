@@ -1,0 +1,167 @@
+#include "smtp/mime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* libFuzzer target: a mail made of the input's pieces is composed; the result has CRLF line ends only, no line over 998
+ * octets, each owned header field once, and nothing that the pieces could have put into the header. */
+
+#define LINE_HARD 998
+#define PIECE_END '\xFE'                /* no octet of UTF-8 */
+#define ATTACHMENTS_MAX 4
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+struct input {
+    const char *p;
+    size_t n;
+};
+
+/* The next piece, with "?" for what the API would not have let through. */
+static char *next_piece(struct input *in, bool multi_line)
+{
+    const char *end = in->n ? memchr(in->p, PIECE_END, in->n) : NULL;
+    size_t n = end ? (size_t)(end - in->p) : in->n;
+    char *s = malloc(n + 1);
+
+    if (!s)
+        abort();
+    if (n)
+        memcpy(s, in->p, n);
+    s[n] = '\0';
+    in->p += n + (end != NULL);
+    in->n -= n + (end != NULL);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        bool is_break = c == '\n' || c == '\r' || c == '\t';
+        if ((c < 0x20 && !(multi_line && is_break)) || c == 0x7F)
+            s[i] = '?';
+    }
+    for (size_t i = 0; i < n && !bytes_is_utf8(bytes_view(s, n)); i++)
+        if ((unsigned char)s[i] >= 0x80)
+            s[i] = '?';
+    for (char *sep; (sep = strstr(s, "\xC2\x85")) || (sep = strstr(s, "\xE2\x80\xA8")) || (sep = strstr(s, "\xE2\x80\xA9"));)
+        memset(sep, '?', 2 + (*sep == '\xE2'));
+    return s;
+}
+
+static struct bytes_view next_content(struct input *in, struct mail *m)
+{
+    char *s = next_piece(in, true);
+
+    if (mail_keep(m, s) != 0)
+        abort();
+    return bytes_view(s, strlen(s));
+}
+
+static void add_attachment(struct input *in, struct mail *m, unsigned char how)
+{
+    struct mail_attachment a = {.filename = next_piece(in, false), .is_inline = how & 1};
+    size_t n;
+
+    if (how & 2) {
+        a.content_id = strdup("logo@x");
+        a.is_inline = true;
+    }
+    if (how & 4)
+        a.content_type = strdup(how & 8 ? "message/rfc822" : "text/x-y; name=\"z\"; a=b");
+    a.content = next_content(in, m);
+    a.is_base64 = how & 16;
+    for (n = 0; a.is_base64 && n < a.content.n; n++)
+        ((char *)(uintptr_t)a.content.p)[n] = "ABCDabcd0189+/xy"[(unsigned char)a.content.p[n] % 16];
+    if (a.is_base64)
+        a.content.n -= a.content.n % 4;
+    if (mail_add_attachment(m, a) != 0)
+        abort();
+}
+
+static void check_lines(const char *p, size_t n)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '\0')
+            unreachable("a NUL");
+        if (p[i] == '\r' ? i + 1 == n || p[i + 1] != '\n' : p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
+            unreachable("a bare CR or LF");
+        if (p[i] != '\n')
+            continue;
+        if (i - 1 - start > LINE_HARD)
+            unreachable("a line too long");
+        start = i + 1;
+    }
+    if (start != n)
+        unreachable("the last line has no end");
+}
+
+static size_t count_fields(struct bytes_view header, const char *name)
+{
+    size_t n = 0;
+
+    for (const char *p = header.p, *end = header.p + header.n; p < end; p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1)
+        n += bytes_starts_nocase(bytes_view(p, (size_t)(end - p)), name);
+    return n;
+}
+
+static void check_header(const char *p, size_t n)
+{
+    static const char *const once[] = {"From:", "To:", "Subject:", "Date:", "Message-ID:", "MIME-Version:",
+                                       "Content-Type:", "X-Own:"};
+    const char *end = memmem(p, n, "\r\n\r\n", 4);
+    struct bytes_view header;
+
+    if (!end)
+        unreachable("no end of the header");
+    header = bytes_view(p, (size_t)(end - p) + 2);
+    for (size_t i = 0; i < ARRAY_LEN(once); i++)
+        if (count_fields(header, once[i]) != 1)
+            unreachable(once[i]);
+    if (count_fields(header, "Bcc:") || count_fields(header, "X-Evil:"))
+        unreachable("a field that nobody asked for");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static const struct mime_params params = {.id = "0193600d-5eed-7000-8000-0000000000aa", .date_unix = 1795552500};
+    struct input in = {(const char *)data, n};
+    struct mime_message out;
+    struct mail *m;
+    unsigned char how;
+
+    if (n < 2)
+        return 0;
+    how = data[0];
+    in.p++;
+    in.n--;
+    m = mail_new();
+    if (!m)
+        return 0;
+    m->from = (struct mail_address){.email = strdup("a@b.example"), .name = next_piece(&in, false)};
+    m->subject = next_piece(&in, false);
+    if (mail_address_list_add(&m->to, (struct mail_address){strdup("c@d.example"), next_piece(&in, false), false}) != 0 ||
+        mail_address_list_add(&m->bcc, (struct mail_address){strdup("s@d.example"), NULL, false}) != 0 ||
+        mail_pair_list_add(&m->headers, (struct mail_pair){strdup("X-Own"), next_piece(&in, false)}) != 0)
+        abort();
+    if (how & 1)
+        m->text = next_content(&in, m);
+    if (how & 2)
+        m->html = next_content(&in, m);
+    if (how & 4) {
+        m->calendar = next_content(&in, m);
+        m->calendar_method = strdup("REQUEST");
+    }
+    for (unsigned i = 0; i < (how >> 3) % (ATTACHMENTS_MAX + 1) && in.n; i++) {
+        unsigned char kind = (unsigned char)*in.p++;
+        in.n--;
+        add_attachment(&in, m, kind);
+    }
+    if (!m->text.p && !m->html.p && !m->calendar.p && !m->n_attachments)
+        m->text = bytes_view("", 0);
+    if (mime_compose(m, &params, &out) == 0) {
+        check_lines(out.bytes, out.n);
+        check_header(out.bytes, out.n);
+        mime_message_deinit(&out);
+    }
+    mail_free(m);
+    return 0;
+}
