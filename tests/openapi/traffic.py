@@ -7,6 +7,7 @@ contract never reaches the service, and how the service answers those is half of
 reports in the header sl-violations, and this program decides: an answer may never break the contract; a good request
 may not, and a bad one must.
 """
+import gzip
 import http.client
 import json
 import os
@@ -23,6 +24,7 @@ NODE_BIN = os.path.join(HERE, "node_modules", ".bin")
 START_SECONDS = 60
 
 MAIL = {"from": "ann@example.com", "to": "bob@example.org", "subject": "Hello", "text": "Hi Bob"}
+INVITATION = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r\n"
 FULL_MAIL = {
     "from": {"email": "ann@example.com", "name": "Änn"},
     "to": ["bob@example.org", "Carol <carol@example.org>"],
@@ -31,24 +33,111 @@ FULL_MAIL = {
     "reply_to": ["support@example.com"],
     "subject": "Grüße",
     "text": "Hi",
-    "html": "<p>Hi</p>",
-    "headers": {"X-Order": "4711"},
+    "html": '<p>Hi</p><img src="cid:logo">',
+    "attachments": [{"filename": "a.txt", "content": "YQ"},
+                    {"filename": "b.pdf", "content": "YQ==", "content_type": "application/pdf",
+                     "disposition": "attachment"},
+                    {"content_id": "<logo>", "content": "R0lG\r\nODlh", "filename": None}],
+    "calendar": {"method": "REQUEST", "content": INVITATION},
+    "headers": {"X-Order": "4711", "In-Reply-To": "<1@example.com>"},
+    "list_unsubscribe": {"url": "https://example.com/u", "mailto": "mailto:u@example.com?subject=stop"},
+    "tags": ["a", {"name": "b", "value": "c"}],
+    "metadata": {"order": "4711"},
     "relay": "sandbox",
-    "partial": "reject",
-}
-NOT_IN_THIS_VERSION = {
-    "attachments": [{"filename": "a.txt", "content": "YQ=="}],
-    "calendar": {"method": "REQUEST", "content": "BEGIN:VCALENDAR"},
-    "list_unsubscribe": {"url": "https://example.com/u"},
-    "tags": ["a"],
-    "metadata": {"a": "b"},
-    "envelope": {"from": "bounce@example.com"},
-    "dsn": {"notify": ["failure"]},
+    "envelope": {"from": "bounce+1@example.com", "to": ["bob@example.org"]},
+    "dsn": {"ret": "hdrs", "envid": "order-1", "notify": ["failure", "delay"]},
     "require_tls": True,
+    "partial": "reject",
+    "async": False,
+    "on_temporary_failure": "fail",
+}
+MESSAGE = (b"From: Ann <ann@example.com>\nTo: bob@example.org\nBcc: eve@example.org\nSubject: Finished\n\n"
+           b"Hi Bob\n")
+AS_MESSAGE = {"Content-Type": "message/rfc822"}
+URLENCODED = {"Content-Type": "application/x-www-form-urlencoded"}
+FORM = [("from", "Ann <ann@example.com>"), ("to", "bob@example.org"), ("to", "carol@example.org"), ("subject", "Hi"),
+        ("text", "Hi & bye"), ("html", '<img src="cid:logo.gif">'), ("headers", '{"X-A": "1"}'),
+        ("tags", "a"), ("tags", "b"), ("require_tls", "on")]
+FILES = [("attachment", "a.pdf", b"%PDF-1.4"), ("inline", "logo.gif", b"GIF89a")]
+NOT_IN_THIS_VERSION = {
     "async": True,
     "scheduled_at": "in 10 min",
     "on_temporary_failure": "retry",
     "expires_in": 60,
+}
+
+# What a schema can say, and the service refuses too.
+AGAINST_SCHEMA = {
+    "no from": {"from": None},
+    "from is a number": {"from": 7},
+    "to is an object without email": {"to": {"name": "Bob"}},
+    "subject is a list": {"subject": ["x"]},
+    "a subject that is too long": {"subject": "x" * 65537},
+    "text is a number": {"text": 1},
+    "an unknown field": {"sbject": "x"},
+    "an unknown word in partial": {"partial": "maybe"},
+    "a header that is a number": {"headers": {"X-A": 1}},
+    "a header's name that is too long": {"headers": {"X" * 77: "1"}},
+    "too many headers": {"headers": [{"name": "X-A", "value": "1"}] * 201},
+    "an attachment without content": {"attachments": [{"filename": "a"}]},
+    "an attachment without a name": {"attachments": [{"content": "YQ=="}]},
+    "an attachment with a path to fetch": {"attachments": [{"filename": "a", "path": "https://example.com/a"}]},
+    "a disposition of another word": {"attachments": [{"filename": "a", "content": "", "disposition": "hidden"}]},
+    "a file name that is too long": {"attachments": [{"filename": "x" * 256, "content": ""}]},
+    "too many attachments": {"attachments": [{"filename": "a", "content": ""}] * 501},
+    "a calendar without content": {"calendar": {"method": "REQUEST"}},
+    "a calendar of another method": {"calendar": {"method": "INVITE", "content": "BEGIN:VCALENDAR"}},
+    "a calendar that is none": {"calendar": {"method": "REQUEST", "content": "Lunch?"}},
+    "an empty list_unsubscribe": {"list_unsubscribe": {}},
+    "too many tags": {"tags": ["a"] * 51},
+    "a tag without a name": {"tags": [{"value": "a"}]},
+    "a metadata value that is a number": {"metadata": {"a": 1}},
+    "a metadata value that is too long": {"metadata": {"a": "x" * 1001}},
+    "too much metadata": {"metadata": {str(i): "x" for i in range(51)}},
+    "an envelope without recipients": {"envelope": {"to": []}},
+    "an unknown word in dsn": {"dsn": {"ret": "all"}},
+    "an envid that is too long": {"dsn": {"envid": "x" * 101}},
+    "an unknown word in notify": {"dsn": {"notify": ["always"]}},
+    "require_tls is a string": {"require_tls": "true"},
+}
+
+# What no schema says.
+BEYOND_SCHEMA = {
+    "no recipient": {"to": None},
+    "nothing to read": {"text": None},
+    "an address without a domain": {"to": "bob@"},
+    "two addresses in one string": {"to": "bob@example.org, carol@example.org"},
+    "more recipients than allowed": {"to": ["bob@example.org"] * 1001},
+    "a line break in the subject": {"subject": "a\r\nBcc: eve@example.com"},
+    "a control character in the text": {"text": "a\u0007"},
+    "a header that mailhatch owns": {"headers": {"Bcc": "eve@example.com"}},
+    "a Message-ID that is none": {"headers": {"Message-ID": "4711"}},
+    "a relay that does not exist": {"relay": "nowhere"},
+    "base64 that is none": {"attachments": [{"filename": "a", "content": "!!!!"}]},
+    "base64url": {"attachments": [{"filename": "a", "content": "_-8="}]},
+    "an attachment that is multipart": {"attachments": [{"filename": "a", "content": "",
+                                                         "content_type": "multipart/mixed"}]},
+    "a content id with a blank": {"attachments": [{"content_id": "a b", "content": ""}]},
+    "a method other than the calendar's": {"calendar": {"method": "CANCEL", "content": INVITATION}},
+    "a calendar whose method nobody says": {"calendar": {"content": "BEGIN:VCALENDAR"}},
+    "an unsubscribe URL that is none": {"list_unsubscribe": {"url": "example.com/u"}},
+    "List-Unsubscribe twice": {"list_unsubscribe": {"mailto": "u@example.com"},
+                               "headers": {"List-Unsubscribe": "<mailto:u@example.com>"}},
+    "never beside another word": {"dsn": {"notify": ["never", "failure"]}},
+}
+
+# What Prism would not pass on as it is: it writes JSON anew.
+BROKEN_JSON_MAILS = {
+    "a name twice": b'{"from": "ann@example.com", "from": "eve@example.com", "to": "bob@example.org", "text": "x"}',
+    "half of a surrogate pair": b'{"from": "ann@example.com", "to": "bob@example.org", "text": "\\ud800"}',
+}
+
+MESSAGES_WITH_MISTAKES = {
+    "a message with a line of 999 octets": b"From: ann@example.com\nTo: bob@example.org\n\n" + b"x" * 999 + b"\n",
+    "a message with two From": b"From: ann@example.com\nFrom: eve@example.com\nTo: bob@example.org\n\n",
+    "a message without From": b"To: bob@example.org\n\n",
+    "a message without recipients": b"From: ann@example.com\n\nHi\n",
+    "a message that was resent": b"Resent-To: eve@example.com\n" + MESSAGE,
 }
 
 
@@ -164,11 +253,23 @@ def ask(address, method, path, body=None, headers=None):
         connection.close()
 
 
+def multipart(fields, files):
+    """A form with its Content-Type. Prism's reader needs one for each file."""
+    boundary = "4c0ffee"
+    parts = [(f'name="{name}"', value.encode()) for name, value in fields]
+    parts += [(f'name="{name}"; filename="{filename}"\r\nContent-Type: application/octet-stream', data)
+              for name, filename, data in files]
+    body = b"".join(f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + data + b"\r\n"
+                    for head, data in parts)
+    return body + f"--{boundary}--\r\n".encode(), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
 class Checks:
     """Counts what holds, and tells what does not."""
 
     def __init__(self):
         self.passed = self.failed = 0
+        self.mistakes = set()           # the words of errors[].code that were answered
 
     def check(self, what, problems):
         if problems:
@@ -178,6 +279,9 @@ class Checks:
                 print(f"     {problem}")
         else:
             self.passed += 1
+
+    def equal(self, what, got, wanted):
+        self.check(what, [] if got == wanted else [f"{got!r}, not {wanted!r}"])
 
     def good(self, what, answer, status):
         """A request within the contract."""
@@ -194,6 +298,7 @@ class Checks:
     def refused(self, what, answer, status, code):
         """A request within the schema that the service refuses for a reason no schema can say."""
         self.check(what, self._difference(answer, status, code) + [json.dumps(v) for v in answer.violations])
+        return answer
 
     def unwatched(self, what, answer, status, code):
         """An answer past Prism: its proxy replaces a 501 by an example, and does not pass broken JSON on."""
@@ -203,8 +308,14 @@ class Checks:
         problems += [f"no member {name}" for name in PROBLEM_MEMBERS if name not in json.loads(answer.body)]
         self.check(what, problems)
 
-    @staticmethod
-    def _difference(answer, status, code=None):
+    def answered(self, what, answer, status, code=None):
+        """A form: Prism reads a name that comes several times as one string, so only the answer is judged."""
+        self.check(what, self._difference(answer, status, code) +
+                   [json.dumps(v) for v in answer.violations_in("response")])
+        return answer
+
+    def _difference(self, answer, status, code=None):
+        self.mistakes.update(mistake["code"] for mistake in answer.member("errors") or [])
         if answer.status != status:
             return [f"status {answer.status}, not {status}: {answer.body[:300]!r}"]
         if code and answer.member("code") != code:
@@ -215,39 +326,136 @@ class Checks:
 def check_emails(checks, api, direct):
     sent = checks.good("a short mail", ask(api, "POST", "/v1/emails", MAIL), 200)
     checks.good("a mail with every field", ask(api, "POST", "/v1/emails", FULL_MAIL), 200)
-    nulls = {**MAIL, "html": None, "cc": None, "relay": None}
+    nulls = dict.fromkeys(FULL_MAIL) | MAIL
     checks.good("null means absent", ask(api, "POST", "/v1/emails", nulls), 200)
     listed = [{"name": "X-A", "value": "1"}, {"name": "X-A", "value": "2"}]
     checks.good("headers as a list", ask(api, "POST", "/v1/emails", {**MAIL, "headers": listed}), 200)
+    checks.good("the null sender", ask(api, "POST", "/v1/emails", {**MAIL, "envelope": {"from": ""}}), 200)
     checks.good("a request id of ours", ask(api, "POST", "/v1/emails", MAIL, {"X-Request-Id": "abc-1"}), 200)
 
     for field, value in NOT_IN_THIS_VERSION.items():
         checks.unwatched(f"{field} is not in this version",
                          ask(direct, "POST", "/v1/emails", {**MAIL, field: value}), 501, "not_implemented")
-    wrong = {
-        "no from": {"to": "bob@example.org", "subject": "x", "text": "x"},
-        "from is a number": {**MAIL, "from": 7},
-        "to is an object without email": {**MAIL, "to": {"name": "Bob"}},
-        "subject is a list": {**MAIL, "subject": ["x"]},
-        "text is a number": {**MAIL, "text": 1},
-        "an unknown field": {**MAIL, "sbject": "x"},
-        "an unknown word in partial": {**MAIL, "partial": "maybe"},
-        "a header that is a number": {**MAIL, "headers": {"X-A": 1}},
-    }
-    for what, mail in wrong.items():
-        checks.bad(what, ask(api, "POST", "/v1/emails", mail), 422, "validation_failed")
-
-    beyond_schema = {
-        "no recipient": {"from": "ann@example.com", "subject": "x", "text": "x"},
-        "neither text nor html": {"from": "ann@example.com", "to": "bob@example.org", "subject": "x"},
-        "an address without a domain": {**MAIL, "to": "bob@"},
-        "a line break in the subject": {**MAIL, "subject": "a\r\nBcc: eve@example.com"},
-        "a header that mailhatch owns": {**MAIL, "headers": {"Bcc": "eve@example.com"}},
-        "a relay that does not exist": {**MAIL, "relay": "nowhere"},
-    }
-    for what, mail in beyond_schema.items():
-        checks.refused(what, ask(api, "POST", "/v1/emails", mail), 422, "validation_failed")
+    for what, change in AGAINST_SCHEMA.items():
+        checks.bad(what, ask(api, "POST", "/v1/emails", {**MAIL, **change}), 422, "validation_failed")
+    for what, change in BEYOND_SCHEMA.items():
+        checks.refused(what, ask(api, "POST", "/v1/emails", {**MAIL, **change}), 422, "validation_failed")
+    for what, body in BROKEN_JSON_MAILS.items():
+        checks.unwatched(what, ask(direct, "POST", "/v1/emails", body), 422, "validation_failed")
     return sent
+
+
+def check_validation(checks, api):
+    mail = {**FULL_MAIL, "to": "jürgen@example.org", "envelope": None}
+    valid = checks.good("a valid mail", ask(api, "POST", "/v1/emails/validate", mail), 200)
+    checks.equal("the extensions it needs", valid.member("extensions"), ["8BITMIME", "SMTPUTF8", "DSN", "REQUIRETLS"])
+    composed = checks.good("the composed message",
+                           ask(api, "POST", "/v1/emails/validate", MAIL, {"Accept": "message/rfc822"}), 200)
+    checks.check("it is a message", [] if b"\r\nSubject: Hello\r\n" in composed.body else [repr(composed.body[:200])])
+    checks.refused("a mail that is not valid",
+                   ask(api, "POST", "/v1/emails/validate", {**MAIL, "to": "bob@"}), 422, "validation_failed")
+
+
+def check_batches(checks, api, direct):
+    mails = [MAIL, {**MAIL, "to": "carol@example.org"}]
+    with_refused = [MAIL, {**MAIL, "to": "bob@fail.test"}]
+    with_mistake = [MAIL, {**MAIL, "to": "bob@"}]
+    permissive = {"X-Batch-Validation": "permissive"}
+
+    def batch(body, headers=None):
+        return ask(api, "POST", "/v1/emails/batch", body, headers)
+
+    sent = checks.good("a batch", batch(mails), 200)
+    checks.equal("a result for each", [item["status"] for item in sent.member("data") or []], ["sent", "sent"])
+    mixed = checks.good("a batch with a mail that the relay refuses", batch(with_refused), 207)
+    checks.equal("one has failed", mixed.member("failed"), 1)
+    strict = checks.refused("a batch with a mistake", batch(with_mistake), 422, "validation_failed")
+    checks.equal("its pointer", [mistake["pointer"] for mistake in strict.member("errors") or []], ["/1/to"])
+    lenient = checks.good("a permissive batch with a mistake", batch(with_mistake, permissive), 207)
+    checks.equal("in order", [item.get("code") for item in lenient.member("data") or []], [None, "validation_failed"])
+    checks.bad("an empty batch", batch([]), 422, "validation_failed")
+    checks.bad("a batch of 101", batch([MAIL] * 101), 422, "validation_failed")
+    checks.bad("a batch that is an object", batch(MAIL), 422, "validation_failed")
+    checks.bad("another X-Batch-Validation", batch(mails, {"X-Batch-Validation": "lax"}), 400, "invalid_request")
+    checks.bad("a batch that is a form", batch(b"from=ann@example.com", URLENCODED), 415, "unsupported_media_type")
+    checks.unwatched("a batch with what is not in this version",
+                     ask(direct, "POST", "/v1/emails/batch", [MAIL, {**MAIL, "async": True}]), 501, "not_implemented")
+
+
+def check_forms(checks, api):
+    urlencoded = urllib.parse.urlencode(FORM).encode()
+    for path in ("/v1/emails", "/v1/emails/validate"):
+        checks.answered(f"an urlencoded form to {path}", ask(api, "POST", path, urlencoded, URLENCODED), 200)
+        checks.answered(f"a form with files to {path}", ask(api, "POST", path, *multipart(FORM, FILES)), 200)
+    calendar = ("calendar", INVITATION)
+    composed = checks.answered("a form with an invitation",
+                               ask(api, "POST", "/v1/emails/validate", multipart([*FORM, calendar], FILES)[0],
+                                   {**multipart([], [])[1], "Accept": "message/rfc822"}), 200)
+    for wanted in (b"text/calendar", b"application/pdf", b"Content-ID: <logo.gif>", b"multipart/related"):
+        checks.check(f"the message has {wanted.decode()}", [] if wanted in composed.body else [repr(composed.body)])
+    mistakes = {
+        "an unknown field in a form": [*FORM, ("sbject", "x")],
+        "a field twice": [*FORM, ("subject", "x")],
+        "two addresses in one field": [*FORM, ("cc", "a@example.org, b@example.org")],
+        "headers that are no JSON": [("from", "ann@example.com"), ("to", "bob@example.org"), ("text", "x"),
+                                     ("headers", "{X-A: 1}")],
+        "attachments by the name of JSON": [*FORM, ("attachments", "x")],
+    }
+    for what, fields in mistakes.items():
+        checks.answered(what, ask(api, "POST", "/v1/emails", *multipart(fields, [])), 422, "validation_failed")
+    cut = multipart(FORM, FILES)[0][:-20]
+    checks.answered("a form that is cut off", ask(api, "POST", "/v1/emails", cut, multipart([], [])[1]), 400,
+                    "invalid_request")
+
+
+def check_messages(checks, api):
+    path = "/v1/emails/validate"
+    checks.good("a finished message", ask(api, "POST", "/v1/emails", MESSAGE, AS_MESSAGE), 200)
+    valid = checks.good("its envelope", ask(api, "POST", path, MESSAGE, AS_MESSAGE), 200)
+    checks.equal("as in its header", valid.member("envelope"),
+                 {"from": "ann@example.com", "to": ["bob@example.org", "eve@example.org"]})
+    query = urllib.parse.urlencode([("from", "<>"), ("to", "carol@example.org"), ("to", "dave@example.org"),
+                                    ("relay", "sandbox")])
+    valid = checks.good("another envelope", ask(api, "POST", f"{path}?{query}", MESSAGE, AS_MESSAGE), 200)
+    checks.equal("as in the query", valid.member("envelope"),
+                 {"from": "", "to": ["carol@example.org", "dave@example.org"]})
+    as_sent = {**AS_MESSAGE, "Accept": "message/rfc822"}
+    written = checks.good("as it is sent", ask(api, "POST", path, MESSAGE, as_sent), 200)
+    checks.check("without Bcc", [] if b"\r\nSubject: Finished\r\n" in written.body and b"Bcc" not in written.body
+                 else [repr(written.body)])
+    for what, message in MESSAGES_WITH_MISTAKES.items():
+        checks.refused(what, ask(api, "POST", path, message, AS_MESSAGE), 422, "validation_failed")
+    for what, query in (("an unknown relay in the query", "relay=nowhere"), ("an unknown name in the query", "form=x"),
+                        ("a recipient that is none", "to=bob%40")):
+        checks.refused(what, ask(api, "POST", f"{path}?{query}", MESSAGE, AS_MESSAGE), 422, "validation_failed")
+
+
+def check_gzip(checks, direct):
+    """Past Prism, which reads the body as JSON without inflating it."""
+    packed = {"Content-Encoding": "gzip"}
+    body = gzip.compress(json.dumps(MAIL).encode())
+    answer = ask(direct, "POST", "/v1/emails", body, packed)
+    checks.equal("a gzip body", (answer.status, answer.member("status")), (200, "sent"))
+    form, headers = multipart(FORM, FILES)
+    answer = ask(direct, "POST", "/v1/emails/validate", gzip.compress(form), {**headers, **packed})
+    checks.equal("a gzip form", (answer.status, answer.member("valid")), (200, True))
+    checks.unwatched("a gzip body that is cut off", ask(direct, "POST", "/v1/emails", body[:-9], packed), 400,
+                     "invalid_request")
+    checks.unwatched("another coding", ask(direct, "POST", "/v1/emails", body, {"Content-Encoding": "br"}), 415,
+                     "unsupported_media_type")
+    # 36 MiB of blanks before the object are JSON, and 36 kB on the way.
+    bomb = gzip.compress(b" " * (36 << 20) + json.dumps(MAIL).encode())
+    checks.unwatched("a body too large once inflated", ask(direct, "POST", "/v1/emails", bomb, packed), 413,
+                     "payload_too_large")
+
+
+def check_mistakes(checks):
+    """The contract lists the words of errors[].code; each was answered by something above."""
+    with open(CONTRACT, encoding="utf-8") as file:
+        section = file.read().partition("\n    MistakeCode:\n")[2].partition("\n\n")[0]
+    listed = set(re.findall(r"^        - (\w+)$", section, re.M))
+    checks.check("each word of errors[].code occurs", [f"never answered: {word}" for word in listed - checks.mistakes])
+    checks.check("no other word occurs", [f"not in the contract: {word}" for word in checks.mistakes - listed])
 
 
 def check_framing(checks, api, direct):
@@ -307,6 +515,12 @@ def run(checks, binary):
         prism, admin_proxy = start_prism(admin)
         processes.append(prism)
         sent = check_emails(checks, api_proxy, api)
+        check_validation(checks, api_proxy)
+        check_batches(checks, api_proxy, api)
+        check_forms(checks, api_proxy)
+        check_messages(checks, api_proxy)
+        check_gzip(checks, api)
+        check_mistakes(checks)
         check_framing(checks, api_proxy, api)
         check_reading(checks, api_proxy, sent.member("id"))
         check_operations(checks, admin_proxy, admin)
