@@ -77,10 +77,6 @@ def candidates(request):
             continue
 
 
-def size(request):
-    return len(repr(request))
-
-
 def shrink(request, still_fails):
     """The smallest request found within the time; `still_fails` must be true of each step."""
     end, tries, moved = time.monotonic() + SECONDS, 0, True
