@@ -19,6 +19,32 @@ mail? "By class" below means: yes when the relay's reply was a 4xx (the status i
 **Never repeat `outcome_unknown` blindly**: the relay may have taken the mail. Some proxies repeat a 504 by themselves;
 switch that off for `POST /v1/emails`.
 """
+MISTAKES = """
+## What is wrong with a field
+
+The words of `errors[].code` in `validation_failed`. With each go a `detail` and a `pointer`, a JSON Pointer into the
+request (`/to/1`; `/3/to/1` in a batch; `/attachment/0` is a form's first file; empty for a finished message, where
+`detail` names the line).
+
+| code | |
+|---|---|
+| `required` | something that must be there is missing |
+| `unknown_field` | there is no such field; `detail` may say which one was meant |
+| `duplicate_key` | a name occurs twice |
+| `wrong_type` | a number where a string belongs, and the like |
+| `invalid_value` | the right type, and a value that is not one of those allowed |
+| `invalid_address` | not an e-mail address, or more than one |
+| `invalid_base64` | the content is not base64 in the standard alphabet, or not complete |
+| `invalid_unicode` | not UTF-8, or half of a surrogate pair |
+| `control_character` | a line break or another control where none may be |
+| `header_not_allowed` | a header field that mailhatch or a server on the way writes |
+| `invalid_header` | a finished message's header is broken |
+| `line_too_long` | a finished message has a line of more than 998 octets |
+| `too_long` | more octets than allowed |
+| `too_many` | more elements than allowed |
+| `unknown_relay` | no relay of this name is configured |
+| `not_implemented` | in the contract, not in this version; the whole answer is then 501 |
+"""
 RETRYABLE = {"yes": "yes", "no": "no", "by_class": "by class"}
 
 
@@ -42,6 +68,7 @@ def page(entries):
         yield entry["meaning"]
         yield ""
         yield f"*What to do:* {entry['hint']}"
+    yield MISTAKES.rstrip("\n")
 
 
 def main():

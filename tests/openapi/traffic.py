@@ -66,6 +66,21 @@ NOT_IN_THIS_VERSION = {
     "expires_in": 60,
 }
 
+# As much as is allowed: the schema may not be narrower than the service.
+LARGEST_MAIL = {
+    "from": {"email": "a" * 64 + "@example.com", "name": "x" * 1000},
+    "to": ["bob@example.org"] * 1000,
+    "subject": "x" * 65536,
+    "attachments": [{"filename": "x" * 255, "content_type": "application/" + "x" * 188,
+                     "content_id": "<" + "x" * 200 + ">", "content": ""}] + [{"filename": "a", "content": ""}] * 499,
+    "headers": [{"name": "X" * 76, "value": "x " * 8191 + "xx"}] + [{"name": "X-A", "value": "x" * 900}] * 199,
+    "list_unsubscribe": {"url": "https://example.com/".ljust(800, "x"),
+                         "mailto": "u@example.com?subject=".ljust(800, "x")},
+    "tags": ["x" * 256] + [{"name": "x" * 256, "value": "x" * 256}] * 49,
+    "metadata": {str(i).ljust(256, "x"): "x" * 1000 for i in range(50)},
+    "dsn": {"envid": "x" * 100},
+}
+
 # What a schema can say, and the service refuses too.
 AGAINST_SCHEMA = {
     "no from": {"from": None},
@@ -327,6 +342,7 @@ def check_emails(checks, api, direct):
     sent = checks.good("a short mail", ask(api, "POST", "/v1/emails", MAIL), 200)
     checks.good("a mail with every field", ask(api, "POST", "/v1/emails", FULL_MAIL), 200)
     nulls = dict.fromkeys(FULL_MAIL) | MAIL
+    checks.good("a mail with as much as is allowed", ask(api, "POST", "/v1/emails/validate", LARGEST_MAIL), 200)
     checks.good("null means absent", ask(api, "POST", "/v1/emails", nulls), 200)
     listed = [{"name": "X-A", "value": "1"}, {"name": "X-A", "value": "2"}]
     checks.good("headers as a list", ask(api, "POST", "/v1/emails", {**MAIL, "headers": listed}), 200)
