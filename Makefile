@@ -86,6 +86,8 @@ bench: deps                             ## the load rig against the peers (see t
 	sh tests/bench/install.sh
 	tests/bench/run.sh --rounds 3 --secs 4 --conns 64 --base go node go ours
 	tests/bench/run.sh --secs 4 --conns 128,256,1000 ours
+	tests/bench/run.sh --secs 4 --conns 16 --payload 20k,1m --base go go ours
+	tests/bench/run.sh --secs 4 --conns 64 --payload 1m,1m-form ours
 	tests/bench/run.sh --cold 6 floor ours
 
 deps:

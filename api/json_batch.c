@@ -77,8 +77,13 @@ void json_batch_read(char *body, size_t n, const struct json_mail_params *p, str
         whole.no_memory = t.no_memory || !t.error[0];
         out->whole.code = OUTCOME_INVALID_JSON;
         out->whole.detail = strdup(t.error);
+    } else if (t.has_more) {
+        for (size_t i = 0; i < t.n_defects; i++)
+            json_mail_add_defect(&whole, &t.defects[i]);
     } else if (json_tree_build(body, n, &t, &tree) != 0) {
-        whole.no_memory = true;
+        for (size_t i = 0; i < t.n_defects; i++)
+            json_mail_add_defect(&whole, &t.defects[i]);
+        whole.no_memory |= !t.n_defects;
     } else {
         read_array(out, &whole, &tree, &t);
         json_tree_deinit(&tree);

@@ -279,6 +279,8 @@ static void read_checked(struct json_reader *r, char *body, size_t n, const stru
 
     for (size_t i = 0; i < t->n_defects; i++)
         json_mail_add_defect(r, &t->defects[i]);
+    if (t->has_more)
+        return;                         /* what is not mended must not be read */
     if (json_tree_build(body, n, t, &tree) == 0) {
         r->tree = &tree;
         json_mail_read_item(r, tree.root);

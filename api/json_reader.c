@@ -73,21 +73,17 @@ void json_reader_wrong_type(struct json_reader *r, const char *pointer, const ch
 
 /* ---- strings ---- */
 
-/* Where the next octet is that may be a control or, when wide ones count, begin U+0080–009F or U+2028, U+2029: eight at
- * a time. */
-static size_t harmless_run(const char *p, size_t n, bool wide_count)
+/* Where the next octet is that may be a control or, when wide ones count, begin U+0080–009F or U+2028, U+2029. */
+static inline size_t harmless_run(const char *p, size_t n, bool wide_count)
 {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     unsigned char most = wide_count ? 0x7E : 0xFF;
     size_t i = 0;
 
     for (; i + 8 <= n; i += 8) {
-        uint64_t v, del, found;
-        memcpy(&v, p + i, 8);
-        del = v ^ ones * 0x7F;
-        found = ((v - ones * 0x20) & ~v) | ((del - ones) & ~del);
-        if ((wide_count ? v | found : found) & tops)
-            break;
+        uint64_t v = bytes_load8(p + i);
+        uint64_t marks = bytes_marks_below(v, 0x20) | bytes_marks_of(v, 0x7F) | (wide_count ? v : 0);
+        if (marks & BYTES_TOPS)
+            return i + bytes_first_mark(marks);
     }
     while (i < n && (unsigned char)p[i] >= 0x20 && (unsigned char)p[i] <= most && p[i] != 0x7F)
         i++;

@@ -116,8 +116,10 @@ static int add_defect(struct reader *r, enum json_defect_kind kind, size_t offse
     struct json_text *t = r->out;
     char *pointer;
 
-    if (t->n_defects == JSON_TEXT_DEFECTS_MAX)
+    if (t->n_defects == JSON_TEXT_DEFECTS_MAX) {
+        t->has_more = true;
         return 0;
+    }
     if (!t->defects)
         t->defects = calloc(JSON_TEXT_DEFECTS_MAX, sizeof(*t->defects));
     pointer = t->defects ? make_pointer(r) : NULL;
@@ -127,20 +129,16 @@ static int add_defect(struct reader *r, enum json_defect_kind kind, size_t offse
     return 0;
 }
 
-/* Octets that may stand in a string as they are and begin no character of several: eight at a time. `y - x < y` in an
- * octet shows in its top bit what a comparison would. */
-static size_t plain_run(const char *p, size_t n)
+/* Octets that may stand in a string as they are and begin no character of several. */
+static inline size_t plain_run(const char *p, size_t n)
 {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     size_t i = 0;
 
     for (; i + 8 <= n; i += 8) {
-        uint64_t v, quote, backslash;
-        memcpy(&v, p + i, 8);
-        quote = v ^ ones * '"';
-        backslash = v ^ ones * '\\';
-        if ((v | (v - ones * 0x20) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & tops)
-            break;
+        uint64_t v = bytes_load8(p + i);
+        uint64_t marks = v | bytes_marks_below(v, 0x20) | bytes_marks_of(v, '"') | bytes_marks_of(v, '\\');
+        if (marks & BYTES_TOPS)
+            return i + bytes_first_mark(marks);
     }
     while (i < n && (unsigned char)p[i] >= 0x20 && (unsigned char)p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
         i++;
@@ -292,7 +290,9 @@ static int read_string(struct reader *r, struct bytes_buf *key)
         if (c < 0x20)
             return refuse(r, "a control character in a string must be escaped");
         escaped = escaped || c == '\\';
-        if ((c == '\\' ? read_escape(r, key) : read_wide(r, key)) < 0)
+        if (c == '\\' && !key && r->n - r->i > 1 && json_text_escapes[(unsigned char)r->p[r->i + 1]])
+            r->i += 2;                  /* nearly all of them */
+        else if ((c == '\\' ? read_escape(r, key) : read_wide(r, key)) < 0)
             return -1;
         run = r->i;
     }

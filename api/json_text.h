@@ -28,6 +28,7 @@ struct json_text {
     char error[160]; /* "line 1, column 31: expected a name in quotes"; empty when the text is JSON */
     struct json_defect *defects;
     size_t n_defects;
+    bool has_more;                      /* defects that found no room: the text is not to be read any further */
     struct json_long *longs;            /* in the order of the text */
     size_t n_longs;
     bool no_memory;

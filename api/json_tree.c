@@ -105,6 +105,8 @@ int json_tree_build(char *text, size_t n, const struct json_text *checked, struc
     struct bytes_buf skeleton;
 
     *out = (struct json_tree){0};
+    if (checked->n_defects == JSON_TEXT_DEFECTS_MAX)
+        return -1;                      /* there may be more, not mended: marks of the caller's, half pairs */
     mend(text, checked);
     if (!checked->n_longs) {
         out->root = cJSON_ParseWithLength(text, n);
@@ -166,9 +168,13 @@ void json_tree_deinit(struct json_tree *t)
 struct bytes_view json_tree_string(const struct json_tree *t, const cJSON *item, bool *kept_out)
 {
     const char *s = item->valuestring;
+    size_t i;
 
     *kept_out = s[0] == MARK;
     if (!*kept_out)
         return bytes_view_str(s);
-    return t->longs[strtoul(s + 1, NULL, 10)];
+    i = strtoul(s + 1, NULL, 10);
+    if (i >= t->n_longs)
+        unreachable("a mark without its string");
+    return t->longs[i];
 }

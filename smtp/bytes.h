@@ -1,9 +1,11 @@
 #ifndef SMTP_BYTES_H
 #define SMTP_BYTES_H
 /* Views, growable buffers and byte queues with limits. Pure: no I/O, no globals. */
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -25,6 +27,25 @@ bool bytes_equal_nocase(struct bytes_view a, struct bytes_view b);      /* ASCII
 bool bytes_starts_nocase(struct bytes_view a, const char *prefix);
 bool bytes_is_utf8(struct bytes_view v);                                /* strict RFC 3629 */
 bool bytes_is_ascii(struct bytes_view v);
+
+/* Eight octets at a time. In a word of marks the top bit of an octet says that it is one of those looked for; the first
+ * marked octet is exact, what lies behind it may be marked by a borrow. */
+#define BYTES_ONES 0x0101010101010101u
+#define BYTES_TOPS 0x8080808080808080u
+static inline uint64_t bytes_load8(const char *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return le64toh(v);
+}
+static inline uint64_t bytes_marks_below(uint64_t v, unsigned char c) { return (v - BYTES_ONES * c) & ~v; }  /* c <= 128 */
+static inline uint64_t bytes_marks_of(uint64_t v, unsigned char c)
+{
+    v ^= BYTES_ONES * c;
+    return (v - BYTES_ONES) & ~v;
+}
+static inline size_t bytes_first_mark(uint64_t marks) { return (size_t)__builtin_ctzll(marks & BYTES_TOPS) / 8; }
 
 /* For "did you mean": insertions, deletions, substitutions and swaps of neighbours between two words, each shorter than
  * BYTES_DISTANCE_MAX. */

@@ -14,7 +14,7 @@ BENCH = os.environ.get("BENCH", "/tmp/mailhatch-bench")
 TICKS = os.sysconf("SC_CLK_TCK")
 PEER_START_SECONDS = 30
 SINK_START_SECONDS = 4
-PAYLOADS = {"1k": 1024, "20k": 20480, "1m": 1400000}     # rough sizes of the mails, for peers that are fed by SMTP
+PAYLOADS = {"1k": 1024, "20k": 20480, "1m": 1400000, "1m-form": 1400000}     # rough sizes, for peers fed by SMTP
 GATEWAY_CPU, RIG_CPU = 0, 1
 
 
@@ -123,7 +123,7 @@ def build():
     if not newer(f"{BENCH}/bin/sink", *sources, f"{HERE}/sink/sink.h", f"{HERE}/tlsmem.h"):
         subprocess.run(["gcc", "-D_GNU_SOURCE", "-O2", "-Wall", "-o", f"{BENCH}/bin/sink", *sources,
                         "-lssl", "-lcrypto", "-lpthread"], check=True)
-    if not newer(f"{BENCH}/payloads/1m.json", f"{HERE}/load/gen_payloads.py"):
+    if not newer(f"{BENCH}/payloads/1m-form.json", f"{HERE}/load/gen_payloads.py"):
         subprocess.run([sys.executable, f"{HERE}/load/gen_payloads.py", f"{BENCH}/payloads"], check=True)
 
 

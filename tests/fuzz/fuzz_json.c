@@ -45,6 +45,24 @@ static void check_refusal(const struct json_mail_result *r)
             unreachable("a problem is not UTF-8");
 }
 
+/* The same text as a batch: whatever it holds, each item is a mail or has its reasons. */
+static void read_batch(const uint8_t *data, size_t n, const struct json_mail_params *params)
+{
+    char *copy = malloc(n ? n : 1);
+    struct json_batch b;
+
+    if (!copy)
+        return;
+    memcpy(copy, data, n);
+    json_batch_read(copy, n, params, &b);
+    for (size_t i = 0; i < b.n_items; i++)
+        if (b.items[i].code != OUTCOME_SENT)
+            check_refusal(&b.items[i]);
+    if (b.whole.code == OUTCOME_SENT && b.n_invalid)
+        json_batch_refuse(&b);
+    json_batch_deinit(&b);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const struct json_mail_params json_params = {.max_recipients = 5, .has_relay = has_relay};
@@ -53,6 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct mime_message m;
     char *copy;
 
+    read_batch(data, n, &json_params);
     copy = malloc(n ? n : 1);
     if (!copy)
         return 0;

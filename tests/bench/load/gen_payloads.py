@@ -1,4 +1,4 @@
-"""Writes the three deterministic JSON payloads (1k, 20k, 1m) to the folder given."""
+"""Writes the deterministic payloads (1k, 20k, 1m as JSON; 1m-form as multipart/form-data) to the folder given."""
 import base64
 import json
 import os
@@ -30,6 +30,19 @@ def html():
     return f"<!doctype html>\n<html><body>\n{rows}</body></html>\n"
 
 
+def form(payload):
+    """The same mail as a form, its file as it is."""
+    parts = []
+    for name in ("from", "subject", "text"):
+        parts.append(f'Content-Disposition: form-data; name="{name}"\r\n\r\n{payload[name]}'.encode())
+    parts.append(f'Content-Disposition: form-data; name="to"\r\n\r\n{payload["to"][0]}'.encode())
+    for file in payload["attachments"]:
+        head = (f'Content-Disposition: form-data; name="attachment"; filename="{file["filename"]}"\r\n'
+                f'Content-Type: {file["content_type"]}\r\n\r\n')
+        parts.append(head.encode() + base64.b64decode(file["content"]))
+    return b"".join(b"--bench\r\n" + part + b"\r\n" for part in parts) + b"--bench--\r\n"
+
+
 def main(folder):
     base = {"from": "a@example.com", "to": ["b@example.net"]}
     file = {"filename": "x.bin", "content_type": "application/octet-stream"}
@@ -43,6 +56,8 @@ def main(folder):
     for name, payload in payloads.items():
         with open(f"{folder}/{name}.json", "wb") as out:
             out.write(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    with open(f"{folder}/1m-form.json", "wb") as out:      # all payloads have one suffix, whatever they are
+        out.write(form(payloads["1m"]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 local file = assert(io.open(os.getenv("BODY"), "rb"))
 local body = file:read("*a")
 file:close()
-local headers = { ["Content-Type"] = "application/json" }
+local form = string.find(os.getenv("BODY"), "form", 1, true)
+local headers = { ["Content-Type"] = form and "multipart/form-data; boundary=bench" or "application/json" }
 local token = os.getenv("TOKEN")
 if token and #token > 0 then
   headers["Authorization"] = "Bearer " .. token
