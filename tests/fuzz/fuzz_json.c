@@ -1,6 +1,7 @@
 #include "api/json_mail.h"
 #include "smtp/mime.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Fuzz target: a request's JSON. Either a mail that can be composed into well-formed lines, or a refusal with

@@ -277,7 +277,8 @@ END_TEST
 START_TEST(test_no_controls)
 {
     static const char *const letters[] = {"\\u00a0", "\\u2027", "\\u202a", "\xC2\xA0", "\xE2\x80\xA7",
-                                          "\xE2\x80\xAA", "~", " ", "\\u0100", "\xC4\x80", "\\\\n", "\\/", "\xE1\x80\xA8", "\xC3\x85"};
+                                          "\xE2\x80\xAA", "~", " ", "\\u0100", "\xC4\x80", "\\\\n",
+                                          "\\/", "\xE1\x80\xA8", "\xC3\x85"};
 
     for (size_t i = 0; i < ARRAY_LEN(letters); i++) {
         struct json_mail_result r;
@@ -512,7 +513,8 @@ static const struct {
 } ids[] = {
     {"logo", "logo"}, {"<logo>", "logo"}, {"logo@b.example", "logo@b.example"}, {"a%20b", "a%20b"},
     {"a.b-c_d+e=", "a.b-c_d+e="}, {"[x]", "[x]"}, {"", NULL}, {"<>", NULL}, {"<", NULL}, {">", NULL}, {"<logo", NULL},
-    {"logo>", NULL}, {"<<logo>>", NULL}, {"a b", NULL}, {"a,b", NULL}, {"a;b", NULL}, {"a\\\"b", NULL}, {"a\\\\b", NULL}, {"(a)", NULL},
+    {"logo>", NULL}, {"<<logo>>", NULL}, {"a b", NULL}, {"a,b", NULL}, {"a;b", NULL}, {"a\\\"b", NULL},
+    {"a\\\\b", NULL}, {"(a)", NULL},
     {"caf\xC3\xA9", NULL},
     {"<a> <b>", NULL},
 };
