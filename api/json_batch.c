@@ -81,9 +81,7 @@ void json_batch_read(char *body, size_t n, const struct json_mail_params *p, str
         for (size_t i = 0; i < t.n_defects; i++)
             json_mail_add_defect(&whole, &t.defects[i]);
     } else if (json_tree_build(body, n, &t, &tree) != 0) {
-        for (size_t i = 0; i < t.n_defects; i++)
-            json_mail_add_defect(&whole, &t.defects[i]);
-        whole.no_memory |= !t.n_defects;
+        whole.no_memory = true;
     } else {
         read_array(out, &whole, &tree, &t);
         json_tree_deinit(&tree);

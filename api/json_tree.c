@@ -105,8 +105,6 @@ int json_tree_build(char *text, size_t n, const struct json_text *checked, struc
     struct bytes_buf skeleton;
 
     *out = (struct json_tree){0};
-    if (checked->n_defects == JSON_TEXT_DEFECTS_MAX)
-        return -1;                      /* there may be more, not mended: marks of the caller's, half pairs */
     mend(text, checked);
     if (!checked->n_longs) {
         out->root = cJSON_ParseWithLength(text, n);

@@ -13,8 +13,7 @@ struct json_tree {
     size_t n_longs;
 };
 
-/* Changes `text`: defects become U+FFFD or "?", long strings are decoded where they stand. -1: no memory,
- * or JSON_TEXT_DEFECTS_MAX defects, which say enough. */
+/* Changes `text`: defects become U+FFFD or "?", long strings are decoded where they stand. -1: no memory. */
 int json_tree_build(char *text, size_t n, const struct json_text *checked, struct json_tree *out) MUST_CHECK;
 /* An object to which json_tree_add_* and cJSON's own calls add: a request that did not come as JSON. -1: no memory */
 int json_tree_begin(struct json_tree *out) MUST_CHECK;
