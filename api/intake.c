@@ -1,6 +1,7 @@
 #include "api/intake.h"
 
 #include "api/inflate.h"
+#include "smtp/block.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,6 @@
 
 #define PIECE (32 * 1024)               /* inflated at a time, on the stack */
 #define FIRST_CAP 4096
-#define LARGE (256 * 1024)
 
 int intake_init(struct intake *t, const struct intake_params *p)
 {
@@ -18,6 +18,8 @@ int intake_init(struct intake *t, const struct intake_params *p)
         return -1;
     if (p->kind == INTAKE_FORM || p->kind == INTAKE_URLENCODED) {
         t->form = form_new(p->content_type);
+        if (t->form)
+            form_expect(t->form, t->expected);
         return t->form ? 0 : -1;
     }
     return 0;
@@ -36,18 +38,16 @@ static enum outcome_code refuse_form(struct intake *t)
     return refuse(t, OUTCOME_INVALID_REQUEST, t->form->error);
 }
 
-/* A known length is allocated once; else the block doubles. A large one gets some more than it needs, which is never
- * touched: freed, it has room for the composed form of a mail like this one, whose base64 has line ends. */
+/* A known length is allocated once; else the block doubles. */
 static bool make_room(struct intake *t, size_t n)
 {
-    size_t slack = t->expected >= LARGE ? t->expected / 32 + FIRST_CAP : 0;
-    size_t need = t->n + n, cap = t->cap ? t->cap * 2 : t->expected ? t->expected + slack : FIRST_CAP;
+    size_t need = t->n + n, cap = t->cap ? t->cap * 2 : t->expected ? t->expected : FIRST_CAP;
     char *p;
 
     if (need <= t->cap)
         return true;
-    cap = cap < need ? need : cap > t->max + slack ? t->max + slack : cap;
-    p = realloc(t->data, cap);
+    cap = cap < need ? need : cap > t->max ? t->max : cap;
+    p = block_resize(t->data, t->n, cap);
     if (!p)
         return false;
     t->data = p;
@@ -63,6 +63,8 @@ static enum outcome_code take(struct intake *t, struct bytes_view v)
     t->total += v.n;
     if (t->form)
         return form_feed(t->form, v) == 0 ? OUTCOME_SENT : refuse_form(t);
+    if (!v.n)
+        return OUTCOME_SENT;            /* a packed piece that made nothing yet */
     if (!make_room(t, v.n))
         return refuse(t, OUTCOME_OVERLOADED, "There is no memory for the body.");
     memcpy(t->data + t->n, v.p, v.n);
@@ -101,7 +103,7 @@ enum outcome_code intake_end(struct intake *t)
 
 size_t intake_held(const struct intake *t)
 {
-    return t->form ? form_held(t->form) : t->expected ? t->expected : t->cap;
+    return t->form ? form_held(t->form) : t->cap;
 }
 
 char *intake_take(struct intake *t, size_t *n_out)
@@ -118,6 +120,6 @@ void intake_deinit(struct intake *t)
 {
     inflater_free(t->inflater);
     form_free(t->form);
-    free(t->data);
+    block_free(t->data);
     *t = (struct intake){0};
 }
