@@ -195,7 +195,8 @@ static void validate_ready(struct submission *s)
         refuse(s->r, &s->read);
     } else if (s->r->accept && strcasestr(s->r->accept, "message/rfc822")) {
         http_answer(s->r, &(struct http_answer){
-                              .status = 200, .type = "message/rfc822", .body = m->content, .n = m->content_n});
+                              .status = 200, .type = "message/rfc822", .body = m->content, .n = m->content_n,
+                              .is_block = true});
         m->content = NULL;              /* given away */
     } else {
         bytes_buf_init(&json, 0);

@@ -1,4 +1,5 @@
 #include "api/form_reader.h"
+#include "smtp/block.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -71,7 +72,7 @@ static void part_deinit(struct form_part *p)
     free(p->name);
     free(p->filename);
     free(p->content_type);
-    free(p->data);
+    block_free(p->data);
     *p = (struct form_part){NULL, NULL, NULL, NULL, 0};
 }
 
@@ -89,8 +90,13 @@ int form_part_begin(struct form *f)
 
 int form_part_add(struct form *f, const char *p, size_t n)
 {
-    bytes_buf_add(&f->reader->data, p, n);
-    return f->reader->data.failed ? form_no_memory(f) : 0;
+    struct form_reader *r = f->reader;
+
+    /* Room for base64 too, never touched here: freed, the block has the size that a mail like this is composed into. */
+    if (r->data.n + n >= BLOCK_LARGE / 4 && r->data.cap < BLOCK_LARGE && r->expected > r->taken)
+        bytes_buf_reserve(&r->data, n + (r->expected - r->taken) / 8 * 11);
+    bytes_buf_add(&r->data, p, n);
+    return r->data.failed ? form_no_memory(f) : 0;
 }
 
 static int make_room(struct form *f)
@@ -119,9 +125,8 @@ int form_part_done(struct form *f)
     r->part.data = bytes_buf_take(&r->data, &r->part.n);
     if (!r->part.data)
         return form_no_memory(f);
-    fitting = realloc(r->part.data, r->part.n + 1);
-    if (fitting)                        /* else it stays as large as it grew */
-        r->part.data = fitting;
+    if (r->part.n < BLOCK_LARGE / 4 && (fitting = block_resize(r->part.data, r->part.n + 1, r->part.n + 1)))
+        r->part.data = fitting;         /* of a larger one, what is too much was never touched */
     r->held += part_held(&r->part) + r->part.n + 1;
     f->parts[f->n_parts++] = r->part;
     r->part = (struct form_part){NULL, NULL, NULL, NULL, 0};
@@ -161,7 +166,7 @@ struct form *form_new(const char *content_type)
         return NULL;
     }
     f->reader = r;
-    bytes_buf_init(&r->data, 0);
+    bytes_buf_init_block(&r->data, 0);
     bytes_buf_init(&r->multipart.head, FORM_HEAD_MAX);
     form_urlencoded_init(&r->urlencoded);
     if (set_kind(f, bytes_view_str(content_type)) != 0 && f->no_memory) {
@@ -171,10 +176,16 @@ struct form *form_new(const char *content_type)
     return f;
 }
 
+void form_expect(struct form *f, size_t n)
+{
+    f->reader->expected = n;
+}
+
 int form_feed(struct form *f, struct bytes_view in)
 {
     if (f->error[0] || f->no_memory)
         return -1;
+    f->reader->taken += in.n;
     return f->reader->is_multipart ? form_multipart_feed(f, in) : form_urlencoded_feed(f, in);
 }
 

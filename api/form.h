@@ -34,12 +34,14 @@ struct form {
 /* `content_type`: the whole header value. NULL: no memory. A type that is no form's, or a boundary that is missing,
  * empty, longer than FORM_BOUNDARY_MAX or not one has the error set, and the form takes nothing. */
 struct form *form_new(const char *content_type) MUST_CHECK;
+/* How many octets the form has, when it is known: a large part is then given its room at once. */
+void form_expect(struct form *f, size_t n);
 /* 0, or -1: error (or no_memory) says why; what follows is not wanted. */
 int form_feed(struct form *f, struct bytes_view in) MUST_CHECK;
 /* The input is at its end; called once. -1: refused, or not whole ("the form ends in the middle of a part"). */
 int form_end(struct form *f) MUST_CHECK;
 /* Octets of memory held for parts, to be counted by whoever limits them; data that was taken stays counted. */
 size_t form_held(const struct form *f);
-char *form_take_data(struct form_part *p);      /* the caller frees it; p->data is NULL then */
+char *form_take_data(struct form_part *p);      /* the caller frees it, by block_free; p->data is NULL then */
 void form_free(struct form *f);
 #endif

@@ -33,6 +33,7 @@ struct form_reader {
     struct form_urlencoded urlencoded;
     struct form_part part;                      /* the one being read; its data are in: */
     struct bytes_buf data;
+    size_t expected, taken;                     /* octets of the whole form, when it is known; fed so far */
     size_t parts_cap;
     size_t held;                                /* by the complete parts */
 };

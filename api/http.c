@@ -1,6 +1,7 @@
 #include "api/http.h"
 
 #include "api/http_guard.h"
+#include "smtp/block.h"
 
 #include <microhttpd.h>
 #include <stdio.h>
@@ -192,7 +193,9 @@ static void on_due(struct loop_timer *t)
 
 static void free_answer(struct http_answer *a)
 {
-    if (!a->is_static)
+    if (a->is_block)
+        block_free(a->body);
+    else if (!a->is_static)
         free(a->body);
     a->body = NULL;
 }
@@ -205,8 +208,10 @@ static void add_header(struct MHD_Response *m, bool *ok, const char *name, const
 static struct MHD_Response *make_response(struct http_conn *k)
 {
     struct http_answer *a = &k->r.answer;
-    struct MHD_Response *m = MHD_create_response_from_buffer(
-        a->n, a->body, a->is_static || !a->body ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *m =
+        a->is_block ? MHD_create_response_from_buffer_with_free_callback(a->n, a->body, block_free)
+                    : MHD_create_response_from_buffer(a->n, a->body, a->is_static || !a->body ? MHD_RESPMEM_PERSISTENT
+                                                                                              : MHD_RESPMEM_MUST_FREE);
     char seconds[12];
     bool ok = true;
 

@@ -20,6 +20,7 @@ struct http_answer {
     char *body;                         /* malloc'ed and taken over, unless is_static */
     size_t n;
     bool is_static;
+    bool is_block;                      /* body is a block (smtp/block.h) */
     bool close;                         /* Connection: close */
     bool www_authenticate;
     uint32_t retry_after;               /* seconds; 0: not said */

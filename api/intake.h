@@ -35,7 +35,7 @@ enum outcome_code intake_feed(struct intake *t, struct bytes_view *in, size_t mo
 /* The body is at its end. OUTCOME_SENT: it is whole. */
 enum outcome_code intake_end(struct intake *t) MUST_CHECK;
 size_t intake_held(const struct intake *t);                     /* octets of memory */
-/* The block, from malloc; NULL when it is empty. */
+/* The block (smtp/block.h); NULL when it is empty. */
 char *intake_take(struct intake *t, size_t *n_out);
 void intake_deinit(struct intake *t);
 #endif

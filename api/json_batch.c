@@ -1,4 +1,5 @@
 #include "api/json_reader.h"
+#include "smtp/block.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,6 @@ void json_batch_deinit(struct json_batch *b)
     for (size_t i = 0; i < b->n_items; i++)
         json_mail_result_deinit(&b->items[i]);
     free(b->items);
-    free(b->body);
+    block_free(b->body);
     *b = (struct json_batch){0};
 }

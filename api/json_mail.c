@@ -1,6 +1,7 @@
 #include "api/json_mail.h"
 
 #include "api/json_reader.h"
+#include "smtp/block.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,7 +305,7 @@ void json_mail_read(char *body, size_t n, const struct json_mail_params *p, stru
     else
         r.no_memory = true;
     if (!r.keeps)
-        free(body);
+        block_free(body);
     else if (mail_keep(out->mail, body) != 0)
         r.no_memory = true;
     if (out->code == OUTCOME_INVALID_JSON) {

@@ -2,6 +2,7 @@
 
 #include "api/answer.h"
 #include "service/config.h"
+#include "smtp/block.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -181,7 +182,7 @@ static void read_batch(struct submission *s, const struct json_mail_params *para
         json_batch_refuse(b);
     for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++)
         s->messages[i] = prepare(s, &b->items[i]);
-    free(b->body);                      /* the mails are composed */
+    block_free(b->body);                /* the mails are composed */
     b->body = NULL;
 }
 

@@ -1,7 +1,6 @@
 #include "api/api.h"
 #include "service/cli.h"
 #include "service/log.h"
-#include "service/memory.h"
 #include "service/startup.h"
 
 #include <errno.h>
@@ -223,7 +222,6 @@ static int run(int argc, char **argv)
         config_free(h.config);
         return status;
     }
-    memory_setup();
     startup_limits(h.config);
     h.delay.on_timer = start_drain;
     h.timeout.on_timer = on_drain_timeout;

@@ -1,5 +1,6 @@
 #include "service/message.h"
 
+#include "smtp/block.h"
 #include "smtp/crypto.h"
 #include "smtp/mime.h"
 
@@ -87,7 +88,7 @@ void message_free(struct message *msg)
     if (!msg)
         return;
     mail_free(msg->mail);
-    free(msg->content);
+    block_free(msg->content);
     free(msg->message_id);
     free(msg);
 }

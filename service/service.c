@@ -2,9 +2,9 @@
 
 #include "service/config.h"
 #include "service/log.h"
-#include "service/memory.h"
 #include "service/message.h"
 #include "service/metrics.h"
+#include "smtp/block.h"
 #include "smtp/engine.h"
 
 #include <stdio.h>
@@ -82,7 +82,7 @@ static void on_trim(struct loop_timer *t)
     if (s->inflight || s->running)
         return;                         /* the last release sets it again */
     s->had_large = false;
-    memory_trim();
+    block_trim();
 }
 
 struct service *service_new(const struct service_params *p, char err_out[200])
@@ -355,7 +355,7 @@ enum outcome_code service_reserve(struct service *s, size_t bytes)
     if (s->running >= s->config->max_waiting || bytes > max || s->inflight > max - bytes)
         return OUTCOME_OVERLOADED;
     s->inflight += bytes;
-    s->had_large |= bytes >= MEMORY_LARGE;
+    s->had_large |= bytes >= BLOCK_LARGE;
     return OUTCOME_SENT;
 }
 

@@ -17,7 +17,7 @@ struct message {
     char id[37];                        /* UUIDv7 */
     struct mail *mail;                  /* without its contents */
     char *message_id;                   /* with angle brackets */
-    char *content;                      /* canonical bytes */
+    char *content;                      /* canonical bytes; a block (smtp/block.h) */
     size_t content_n;
     bool needs_8bit, needs_utf8;
     size_t relay;                       /* index into the configuration's relays */

@@ -1,5 +1,7 @@
 #include "smtp/bytes.h"
 
+#include "smtp/block.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +130,7 @@ size_t bytes_distance(const char *a, const char *b)
 
 /* Room for `need` bytes in all plus a NUL; doubles, so that adding is linear. What is asked for first is had exactly:
  * who knows the size pays for no more. */
-static bool grow(char **p, size_t *cap, size_t need, size_t max)
+static bool grow(char **p, size_t *cap, size_t need, size_t max, bool is_block)
 {
     size_t want = *cap ? *cap : need < 256 ? 256 : need + 1;
     char *q;
@@ -139,7 +141,7 @@ static bool grow(char **p, size_t *cap, size_t need, size_t max)
         return true;
     while (want < need + 1)
         want *= 2;
-    q = realloc(*p, want);
+    q = is_block ? block_resize(*p, *cap, want) : realloc(*p, want);
     if (!q)
         return false;
     *p = q;
@@ -152,15 +154,24 @@ void bytes_buf_init(struct bytes_buf *b, size_t max)
     *b = (struct bytes_buf){.max = max ? max : SIZE_MAX / 4};
 }
 
+void bytes_buf_init_block(struct bytes_buf *b, size_t max)
+{
+    bytes_buf_init(b, max);
+    b->is_block = true;
+}
+
 void bytes_buf_deinit(struct bytes_buf *b)
 {
-    free(b->p);
-    bytes_buf_init(b, b->max);
+    if (b->is_block)
+        block_free(b->p);
+    else
+        free(b->p);
+    *b = (struct bytes_buf){.max = b->max, .is_block = b->is_block};
 }
 
 void bytes_buf_reserve(struct bytes_buf *b, size_t more)
 {
-    if (b->failed || more > b->max || !grow(&b->p, &b->cap, b->n + more, b->max))
+    if (b->failed || more > b->max || !grow(&b->p, &b->cap, b->n + more, b->max, b->is_block))
         b->failed = true;
 }
 
@@ -251,7 +262,7 @@ char *bytes_queue_room(struct bytes_queue *q, size_t n)
         q->n -= q->off;
         q->off = 0;
     }
-    if (!grow(&q->p, &q->cap, q->n + n, SIZE_MAX / 4)) {
+    if (!grow(&q->p, &q->cap, q->n + n, SIZE_MAX / 4, false)) {
         q->failed = true;
         return NULL;
     }

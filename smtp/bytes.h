@@ -59,8 +59,10 @@ struct bytes_buf {
     char *p;
     size_t n, cap, max;
     bool failed;
+    bool is_block;                      /* its memory is a block (smtp/block.h), and what _take gives is one */
 };
 void bytes_buf_init(struct bytes_buf *b, size_t max);                   /* max 0: no limit but SIZE_MAX / 2 */
+void bytes_buf_init_block(struct bytes_buf *b, size_t max);             /* for what may be large */
 void bytes_buf_deinit(struct bytes_buf *b);                             /* leaves an empty, usable buffer */
 void bytes_buf_reserve(struct bytes_buf *b, size_t more);
 void bytes_buf_add(struct bytes_buf *b, const void *p, size_t n);

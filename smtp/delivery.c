@@ -1,5 +1,7 @@
 #include "smtp/delivery.h"
 
+#include "smtp/block.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +60,7 @@ void delivery_free(struct delivery *d)
     free(d->from);
     for (size_t i = 0; i < d->n_rcpts; i++)
         free(d->rcpts[i]);
-    free(d->content);
+    block_free(d->content);
     free(d->envid);
     delivery_report_free(d->state->report);
     free(LIST_ITEM(d, struct delivery_box, d));

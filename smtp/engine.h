@@ -39,7 +39,7 @@ struct delivery {
     char *from;                         /* reverse-path; "" is <> */
     char **rcpts;
     size_t n_rcpts;
-    char *content;                      /* canonical bytes; owned */
+    char *content;                      /* canonical bytes; a block (smtp/block.h), owned */
     size_t content_n;
     char *envid;                        /* the caller's ENVID, or NULL: the mail's id is it; owned */
     enum mail_dsn_ret dsn_ret;

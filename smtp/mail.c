@@ -1,5 +1,7 @@
 #include "smtp/mail.h"
 
+#include "smtp/block.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +46,7 @@ void mail_drop_content(struct mail *m)
     m->n_attachments = 0;
     m->text = m->html = m->calendar = m->raw = bytes_view(NULL, 0);
     for (size_t i = 0; i < m->n_keeps; i++)
-        free(m->keeps[i]);
+        block_free(m->keeps[i]);
     free(m->keeps);
     m->keeps = NULL;
     m->n_keeps = 0;
@@ -103,7 +105,7 @@ int mail_keep(struct mail *m, void *block)
     void **v = grown(m->keeps, m->n_keeps, sizeof(*v));
 
     if (!v) {
-        free(block);
+        block_free(block);
         return -1;
     }
     m->keeps = v;

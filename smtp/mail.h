@@ -82,7 +82,7 @@ struct mail *mail_new(void) MUST_CHECK;
 void mail_free(struct mail *m);
 /* Frees the contents (text, html, attachments, calendar, raw) once the mail is composed; addresses and so on stay. */
 void mail_drop_content(struct mail *m);
-/* `block` (from malloc) is the mail's, freed with its contents. -1 without memory: it is freed already. */
+/* `block` (smtp/block.h, or from malloc) is the mail's, freed with its contents. -1 without memory: it is freed. */
 int mail_keep(struct mail *m, void *block) MUST_CHECK;
 /* A kept copy, NUL-terminated behind its end; p NULL without memory. */
 struct bytes_view mail_keep_copy(struct mail *m, struct bytes_view v) MUST_CHECK;

@@ -1,6 +1,7 @@
 #include "smtp/mime.h"
 
 #include "smtp/address.h"
+#include "smtp/block.h"
 #include "smtp/mime_header.h"
 #include "smtp/mime_tree.h"
 #include "smtp/raw.h"
@@ -192,7 +193,7 @@ static void shrink(struct bytes_buf *b)
 
     if (b->failed || b->cap - b->n < SHRINK_FROM + b->n / 8)
         return;
-    p = realloc(b->p, b->n + 1);
+    p = block_resize(b->p, b->n + 1, b->n + 1);
     if (!p)
         return;
     b->p = p;
@@ -206,7 +207,7 @@ int mime_compose(const struct mail *m, const struct mime_params *p, struct mime_
     *out = (struct mime_message){.message_id = make_message_id(m, p->id)};
     if (!out->message_id)
         return -1;
-    bytes_buf_init(&b, 0);
+    bytes_buf_init_block(&b, 0);
     if (m->raw.p)
         compose_raw(m, p, &b, out);
     else if (compose(m, p, &b, out) != 0)
@@ -221,7 +222,7 @@ int mime_compose(const struct mail *m, const struct mime_params *p, struct mime_
 
 void mime_message_deinit(struct mime_message *m)
 {
-    free(m->bytes);
+    block_free(m->bytes);
     free(m->message_id);
     *m = (struct mime_message){0};
 }

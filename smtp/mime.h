@@ -6,7 +6,7 @@
 #include "smtp/mail.h"
 
 struct mime_message {
-    char *bytes;                        /* owned; mime_message_deinit */
+    char *bytes;                        /* a block (smtp/block.h), owned; mime_message_deinit */
     size_t n;
     char *message_id;                   /* with angle brackets; owned */
     /* 8BITMIME, SMTPUTF8 wanted of the relay. 8bit: only of a finished message, what is composed here is 7bit. utf8: an

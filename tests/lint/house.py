@@ -16,7 +16,7 @@ TEXT_SUFFIXES = (".c", ".h", ".py", ".sh", ".mk", ".lua", ".go", ".mjs", ".md", 
 TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
-SHARED = {f"smtp/{name}.h" for name in ("bytes", "mail", "outcome", "report", "loop", "work", "address", "raw", "idn",
+SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw", "idn",
                                        "crypto", "sandbox")}
 MAY_INCLUDE = {
     "smtp": set(),

@@ -1,4 +1,5 @@
 #include "api/form.h"
+#include "smtp/block.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -451,7 +452,7 @@ START_TEST(test_held)
     ck_assert_uint_eq(form_held(f), whole);
     form_free(f);
     ck_assert(memcmp(data, block, sizeof(block)) == 0);
-    free(data);
+    block_free(data);
 }
 END_TEST
 
