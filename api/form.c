@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FILE_IS_LARGE 16384            /* so much of it has come: the rest of the form may be it */
+
 /* What both kinds of form have in common: which kind it is, the parts, the errors and the memory. */
 
 int form_refuse(struct form *f, const char *fmt, ...)
@@ -93,7 +95,8 @@ int form_part_add(struct form *f, const char *p, size_t n)
     struct form_reader *r = f->reader;
 
     /* Room for base64 too, never touched here: freed, the block has the size that a mail like this is composed into. */
-    if (r->data.n + n >= BLOCK_LARGE / 4 && r->data.cap < BLOCK_LARGE && r->expected > r->taken)
+    if (r->part.filename && r->data.n + n >= FILE_IS_LARGE && r->data.cap < BLOCK_LARGE &&
+        r->expected > r->taken + BLOCK_LARGE)
         bytes_buf_reserve(&r->data, n + (r->expected - r->taken) / 8 * 11);
     bytes_buf_add(&r->data, p, n);
     return r->data.failed ? form_no_memory(f) : 0;

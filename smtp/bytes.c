@@ -128,19 +128,17 @@ size_t bytes_distance(const char *a, const char *b)
     return last[nb];
 }
 
-/* Room for `need` bytes in all plus a NUL; doubles, so that adding is linear. What is asked for first is had exactly:
- * who knows the size pays for no more. */
+/* Room for `need` bytes in all plus a NUL; doubles, so that adding is linear. What is more than that is had
+ * exactly: who knows the size pays for no more. */
 static bool grow(char **p, size_t *cap, size_t need, size_t max, bool is_block)
 {
-    size_t want = *cap ? *cap : need < 256 ? 256 : need + 1;
+    size_t want = need < 256 ? 256 : need < *cap * 2 ? *cap * 2 : need + 1;
     char *q;
 
     if (need > max)
         return false;
     if (need + 1 <= *cap)
         return true;
-    while (want < need + 1)
-        want *= 2;
     q = is_block ? block_resize(*p, *cap, want) : realloc(*p, want);
     if (!q)
         return false;

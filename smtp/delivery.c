@@ -160,6 +160,8 @@ static void post_last(struct delivery *d, const struct smtp_outcome *o)
     struct delivery_report *r = d->state->report;
 
     d->state->report = NULL;
+    block_free(d->content);             /* before the answer can bring the next mail's body */
+    d->content = NULL;
     post(d, r, o);
     delivery_free(d);
 }
