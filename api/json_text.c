@@ -130,7 +130,7 @@ static int add_defect(struct reader *r, enum json_defect_kind kind, size_t offse
 }
 
 /* Octets that may stand in a string as they are and begin no character of several. */
-static inline size_t plain_run(const char *p, size_t n)
+__attribute__((always_inline)) static inline size_t plain_run(const char *p, size_t n)
 {
     size_t i = 0;
 

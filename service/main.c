@@ -222,6 +222,7 @@ static int run(int argc, char **argv)
         config_free(h.config);
         return status;
     }
+    startup_memory();
     startup_limits(h.config);
     h.delay.on_timer = start_drain;
     h.timeout.on_timer = on_drain_timeout;
