@@ -60,7 +60,7 @@
       "Put the data in the body.") \
     X(UNSUPPORTED_MEDIA_TYPE, 415, "The body's type is not supported", \
       "The Content-Type, or the Content-Encoding, is none that this endpoint reads.", \
-      "Send the header \"Content-Type: application/json\" with a JSON body.") \
+      "Send the header \"Content-Type: application/json\" with a JSON body; forms and message/rfc822 are read too.") \
     X(HEADERS_TOO_LARGE, 431, "The request's headers are too large", \
       "The header block is larger than 16 KiB.", \
       "Look for cookies or tokens that the client or a proxy adds to every request.") \

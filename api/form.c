@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_IS_LARGE 16384            /* so much of it has come: the rest of the form may be it */
-
 /* What both kinds of form have in common: which kind it is, the parts, the errors and the memory. */
+
+#define FILE_IS_LARGE 16384             /* so much of it has come: the rest of the form may be it */
 
 int form_refuse(struct form *f, const char *fmt, ...)
 {

@@ -54,8 +54,11 @@ static bool is_field_name(const char *s)
     return true;
 }
 
+/* What is not ASCII is encoded, and so can be folded anywhere. */
 static bool has_long_word(const char *s)
 {
+    if (!bytes_is_ascii(bytes_view_str(s)))
+        return false;
     while (*s) {
         size_t n = strcspn(s, " \t");
         if (n > WORD_MAX_OCTETS)

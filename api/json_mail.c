@@ -110,7 +110,9 @@ static void note_not_yet(struct json_reader *r, const char *name, const char *po
 /* "fail" is what happens anyway; the other words need a queue. */
 static void read_on_temporary_failure(struct json_reader *r, const cJSON *item, const char *pointer)
 {
-    if (!cJSON_IsString(item) || strcmp(item->valuestring, "fail") != 0)
+    if (!cJSON_IsString(item))
+        json_reader_wrong_type(r, pointer, "a string", item);
+    else if (strcmp(item->valuestring, "fail") != 0)
         note_not_yet(r, "on_temporary_failure", pointer, "only \"fail\" exists in this version");
 }
 
@@ -125,7 +127,7 @@ static const struct field {
     {"tags", json_read_tags}, {"metadata", json_read_metadata}, {"relay", read_relay},
     {"envelope", json_read_envelope}, {"dsn", json_read_dsn}, {"require_tls", read_require_tls},
     {"partial", read_partial}, {"on_temporary_failure", read_on_temporary_failure},
-    {"async", NULL}, {"scheduled_at", NULL}, {"expires_in", NULL}, {"diagnose", NULL},
+    {"async", NULL}, {"scheduled_at", NULL}, {"expires_in", NULL},
 };
 
 static const char *nth_field(size_t i, const void *ctx)
@@ -260,8 +262,9 @@ void json_mail_decide(struct json_reader *r)
         out->code = OUTCOME_VALIDATION_FAILED;
         cut(out->problems[0].pointer, where, sizeof(where) - 1);
         cut(out->problems[0].detail, what, sizeof(what) - 1);
-        snprintf(detail, sizeof(detail), "%zu problem%s in the request; the first, at %s: %s.", out->n_problems,
-                 out->n_problems == 1 ? "" : "s", where[0] ? where : "the top", what);
+        snprintf(detail, sizeof(detail), "%zu problem%s in the request; the first, at %s: %s%s", out->n_problems,
+                 out->n_problems == 1 ? "" : "s", where[0] ? where : "the top", what,
+                 what[0] && what[strlen(what) - 1] == '?' ? "" : ".");
     } else {
         out->code = OUTCOME_SENT;
         return;

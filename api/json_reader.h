@@ -22,7 +22,7 @@ struct json_reader {
 PRINTF_LIKE(4, 5)
 void json_reader_problem(struct json_reader *r, const char *pointer, const char *code, const char *fmt, ...);
 void json_reader_wrong_type(struct json_reader *r, const char *pointer, const char *want, const cJSON *item);
-/* U+0000–001F, 007F–009F and the two line separators (multi_line: only the C0 controls but TAB, CR, LF, and DEL); 0 when
+/* U+0000–001F, 007F–009F and the two line separators (multi_line: only DEL and the C0 controls but TAB, CR, LF); 0 when
  * there is none, else the code point. The text is UTF-8. */
 unsigned json_reader_find_control(struct bytes_view v, bool multi_line);
 /* A string without controls but (multi_line) TAB, CR and LF; p NULL with a problem noted otherwise. Lent from the tree

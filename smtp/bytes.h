@@ -39,7 +39,10 @@ static inline uint64_t bytes_load8(const char *p)
     memcpy(&v, p, sizeof(v));
     return le64toh(v);
 }
-static inline uint64_t bytes_marks_below(uint64_t v, unsigned char c) { return (v - BYTES_ONES * c) & ~v; }  /* c <= 128 */
+static inline uint64_t bytes_marks_below(uint64_t v, unsigned char c)   /* c at most 128 */
+{
+    return (v - BYTES_ONES * c) & ~v;
+}
 static inline uint64_t bytes_marks_of(uint64_t v, unsigned char c)
 {
     v ^= BYTES_ONES * c;

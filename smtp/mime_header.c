@@ -297,16 +297,17 @@ static void put_address(struct line *l, const struct mail_address *a, bool last)
     char word[300];                     /* an address has at most 254 octets */
     size_t n = strlen(a->email), at = 0;
     bool named = a->name && a->name[0];
+    bool bracketed = named || a->email[0] == '"';       /* some readers take a quoted local part for a name */
 
     if (n > sizeof(word) - 3)
         unreachable("address longer than its limit");
-    if (named) {
+    if (named)
         put_name(l, bytes_view_str(a->name));
+    if (bracketed)
         word[at++] = '<';
-    }
     memcpy(word + at, a->email, n);
     at += n;
-    if (named)
+    if (bracketed)
         word[at++] = '>';
     if (!last)
         word[at++] = ',';

@@ -20,6 +20,7 @@ struct input {
 /* The next piece, with "?" for what the API would not have let through. */
 static char *next_piece(struct input *in, bool multi_line)
 {
+    static const char *const separators[] = {"\xC2\x85", "\xE2\x80\xA8", "\xE2\x80\xA9"};
     const char *end = in->n ? memchr(in->p, PIECE_END, in->n) : NULL;
     size_t n = end ? (size_t)(end - in->p) : in->n;
     char *s = malloc(n + 1);
@@ -40,8 +41,9 @@ static char *next_piece(struct input *in, bool multi_line)
     for (size_t i = 0; i < n && !bytes_is_utf8(bytes_view(s, n)); i++)
         if ((unsigned char)s[i] >= 0x80)
             s[i] = '?';
-    for (char *sep; (sep = strstr(s, "\xC2\x85")) || (sep = strstr(s, "\xE2\x80\xA8")) || (sep = strstr(s, "\xE2\x80\xA9"));)
-        memset(sep, '?', 2 + (*sep == '\xE2'));
+    for (size_t i = 0; i < ARRAY_LEN(separators); i++)
+        for (char *at; (at = strstr(s, separators[i]));)
+            memset(at, '?', strlen(separators[i]));
     return s;
 }
 
@@ -96,9 +98,10 @@ static void check_lines(const char *p, size_t n)
 
 static size_t count_fields(struct bytes_view header, const char *name)
 {
+    const char *p = header.p, *end = header.p + header.n;
     size_t n = 0;
 
-    for (const char *p = header.p, *end = header.p + header.n; p < end; p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1)
+    for (; p < end; p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1)
         n += bytes_starts_nocase(bytes_view(p, (size_t)(end - p)), name);
     return n;
 }
@@ -138,7 +141,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     m->from = (struct mail_address){.email = strdup("a@b.example"), .name = next_piece(&in, false)};
     m->subject = next_piece(&in, false);
-    if (mail_address_list_add(&m->to, (struct mail_address){strdup("c@d.example"), next_piece(&in, false), false}) != 0 ||
+    if (mail_address_list_add(&m->to,
+                              (struct mail_address){strdup("c@d.example"), next_piece(&in, false), false}) != 0 ||
         mail_address_list_add(&m->bcc, (struct mail_address){strdup("s@d.example"), NULL, false}) != 0 ||
         mail_pair_list_add(&m->headers, (struct mail_pair){strdup("X-Own"), next_piece(&in, false)}) != 0)
         abort();

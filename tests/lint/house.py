@@ -16,8 +16,8 @@ TEXT_SUFFIXES = (".c", ".h", ".py", ".sh", ".mk", ".lua", ".go", ".mjs", ".md", 
 TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
-SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw", "idn",
-                                       "crypto", "sandbox")}
+SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw",
+                                       "idn", "crypto", "sandbox")}
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
@@ -46,8 +46,8 @@ LIBC = set("""assert.h ctype.h endian.h errno.h fcntl.h float.h getopt.h inttype
     linux/sockios.h ifaddrs.h net/if.h""".split())
 
 PURE = [f"smtp/{name}.{suffix}" for suffix in "ch" for name in
-        ("bytes", "address", "reply", "ehlo", "outcome", "classify", "sasl", "session*", "dot", "mime*", "idn", "mail", "raw",
-         "address_list")]
+        ("bytes", "address", "address_list", "raw", "reply", "ehlo", "outcome", "classify", "sasl", "session*", "dot",
+         "mime*", "idn", "mail")]
 NOT_IN_PURE = ("sys/*", "netinet/*", "arpa/*", "net/*", "netdb.h", "poll.h", "time.h", "unistd.h", "pthread.h",
                "signal.h", "openssl/*")
 PURE_CALLS = re.compile(r"(?<![\w.>])(fopen|printf|fprintf|puts|fputs|fwrite|perror|getenv|time|gettimeofday)\s*\(")

@@ -159,9 +159,11 @@ static void join_problems(const struct raw_facts *f, struct bytes_buf *b)
 START_TEST(test_bad)
 {
     struct raw_facts f;
+    struct bytes_view in;
     struct bytes_buf b;
 
-    ck_assert_int_eq(raw_read(bytes_view(bad[_i].in, bad[_i].n ? bad[_i].n : strlen(bad[_i].in)), RAW_WANT_ENVELOPE, 0, &f), 0);
+    in = bytes_view(bad[_i].in, bad[_i].n ? bad[_i].n : strlen(bad[_i].in));
+    ck_assert_int_eq(raw_read(in, RAW_WANT_ENVELOPE, 0, &f), 0);
     join_problems(&f, &b);
     ck_assert_msg(strcmp(b.p, bad[_i].problems) == 0, "%s: %s, not %s", bad[_i].in, b.p, bad[_i].problems);
     bytes_buf_deinit(&b);
