@@ -24,6 +24,7 @@
 #define DROP_MAX 65536                  /* so much of an unwanted body is read, so that the connection can be kept */
 #define FLUSH_ROUNDS 64
 #define PATIENCE_US 100000
+#define LOOK_MS 1000
 
 enum phase {
     PHASE_IDLE,                         /* between requests, and while a head is read */
@@ -170,20 +171,40 @@ static void write_raw(struct http_conn *k)
     bytes_buf_deinit(&out);
 }
 
+static bool is_at_end(struct http_conn *k)
+{
+    char c;
+
+    return recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* libmicrohttpd reads less than it could and then waits for an edge of epoll; none comes when what was right behind is
+ * the client's end. So while the rest of a body is awaited we look ourselves. */
+static void look_soon(struct http_conn *k)
+{
+    struct loop *l = k->server->http->loop;
+
+    if (k->timer.due > loop_now(l) + LOOK_MS)
+        loop_timer_set(l, &k->timer, loop_now(l) + LOOK_MS);
+}
+
 static void on_due(struct loop_timer *t)
 {
     struct http_conn *k = (struct http_conn *)(void *)((char *)t - offsetof(struct http_conn, timer));
     struct http_server *s = k->server;
+    bool awaits = k->phase == PHASE_UPLOAD || k->phase == PHASE_DROP, is_late = k->due <= loop_now(s->http->loop);
 
     if (k->phase == PHASE_WAITING || k->phase == PHASE_PAUSED)
         return;                         /* suspended: the owner goes on or answers; the next due is set then */
-    if (k->due > loop_now(s->http->loop)) {
+    if (!is_late && !(awaits && is_at_end(k))) {
         loop_timer_set(s->http->loop, &k->timer, k->due);
+        if (awaits)
+            look_soon(k);
         return;
     }
-    if (k->phase == PHASE_UPLOAD && !k->r.has_answer)
+    if (is_late && k->phase == PHASE_UPLOAD && !k->r.has_answer)
         s->p.on_refused(&k->r, OUTCOME_REQUEST_TIMEOUT, "The body was not complete within request_timeout.");
-    if (k->phase == PHASE_UPLOAD || k->phase == PHASE_DROP)
+    if (is_late && awaits)
         write_raw(k);
     shutdown(fd_of(k), SHUT_RDWR);      /* libmicrohttpd sees the end and cleans up */
     s->pending = true;
@@ -256,9 +277,7 @@ static enum MHD_Result queue_answer(struct http_conn *k)
  * answered all the same. Nobody leaves in the first moments, so the quick answers are spared the system call. */
 static bool has_left(struct http_conn *k)
 {
-    char c;
-
-    return clock_us() - k->r.started_us > PATIENCE_US && recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return clock_us() - k->r.started_us > PATIENCE_US && is_at_end(k);
 }
 
 void http_answer(struct http_request *r, const struct http_answer *a)
@@ -366,8 +385,11 @@ static enum MHD_Result on_body(struct http_conn *k, const char *data, size_t n)
         suspend(k, PHASE_PAUSED);
         return MHD_YES;
     }
-    if (!r->has_answer)
+    if (!r->has_answer) {
+        if (r->chunked || k->received < r->length)
+            look_soon(k);
         return MHD_YES;
+    }
     r->answer.close = true;
     k->phase = PHASE_DROP;
     return drop(k, n);
