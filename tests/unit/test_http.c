@@ -31,7 +31,7 @@ static unsigned ended;
 static int last_status;
 static size_t room_left;
 static struct loop_timer later, resume, watchdog;
-static struct bytes_buf body;
+static struct bytes_buf body = {.max = SIZE_MAX / 4};
 static unsigned pauses;
 static bool refuse_paused;
 static struct http_request *waiting;
