@@ -148,9 +148,15 @@ class Session(threading.Thread):
         action(self)
 
     def read_exactly(self, n):
-        while len(self.buffer) < n:
-            self.fill()
-        data, self.buffer = self.buffer[:n], self.buffer[n:]
+        pieces, missing = [self.buffer], n - len(self.buffer)
+        while missing > 0:
+            piece = self.sock.recv(min(missing + 65536, 1 << 20))
+            if not piece:
+                raise Gone
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces)
+        data, self.buffer = data[:n], data[n:]
         return data
 
     def fill(self):
@@ -234,17 +240,23 @@ class Session(threading.Thread):
             self.mail.rcpt_params.append(params)
 
     def read_dotted(self):
-        data = b""
-        while True:
-            while b"\n" not in self.buffer:
-                self.fill()
-            line, self.buffer = self.buffer.split(b"\n", 1)
-            line += b"\n"
-            if line == b".\r\n":
-                break
-            data += line[1:] if line.startswith(b".") else line
+        lines, rest = [], self.buffer
+        while lines[-1:] != [b".\r\n"]:
+            *more, rest = rest.split(b"\n")
+            if more:
+                lines += (line + b"\n" for line in more)
+                if b".\r\n" in lines[-len(more) :]:
+                    end = lines.index(b".\r\n", len(lines) - len(more))
+                    rest = b"".join(lines[end + 1 :]) + rest
+                    del lines[end + 1 :]
+                    continue
+            piece = self.sock.recv(1 << 20)
+            if not piece:
+                raise Gone
+            rest += piece
+        self.buffer = rest
         if self.mail:
-            self.mail.data += data
+            self.mail.data += b"".join(line[1:] if line.startswith(b".") else line for line in lines[:-1])
 
     def bdat(self):
         words = self.line.split()
