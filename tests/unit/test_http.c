@@ -176,6 +176,7 @@ static void start(uint32_t request_ms)
     resume.on_timer = on_resume;
     watchdog.on_timer = on_watch;
     room_left = MAX_BODY;
+    bytes_buf_init(&body, 0);
 }
 
 static void setup(void)
