@@ -33,7 +33,8 @@ struct json_mail_params {
 
 /* Takes `body` (a block or from malloc, n octets) over, and changes it: the mail's contents point into it. */
 void json_mail_read(char *body, size_t n, const struct json_mail_params *p, struct json_mail_result *out);
-/* Takes `body` (a block or from malloc, n octets) over, and changes it: the contents of the mail point into it. */
+/* A form's fields, by the same rules; values that are no strings are written as JSON. The mail takes the data of the
+ * parts. */
 void json_mail_read_form(struct form *f, const struct json_mail_params *p, struct json_mail_result *out);
 
 /* What the query of a finished message says; values as they came, percent-encoded. */

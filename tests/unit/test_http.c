@@ -326,8 +326,13 @@ END_TEST
 
 START_TEST(a_paused_body_can_be_refused)
 {
+    char chunk[4097] = {0};
+
+    memset(chunk, 'x', sizeof(chunk) - 1);
     refuse_paused = true;
-    say(HEAD("POST /pause HTTP/1.1") "Content-Length: 100000\r\n\r\nabc");
+    say(HEAD("POST /pause HTTP/1.1") "Content-Length: 8192\r\n\r\n");
+    say(chunk);
+    say(chunk);
     run_until("enough");
     ck_assert_uint_eq(pauses, 1);
     ck_assert_uint_eq(answers(), 1);
