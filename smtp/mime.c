@@ -133,7 +133,7 @@ static size_t header_size(const struct mail *m, const struct mime_message *msg)
     return size + text_size(m->unsubscribe_url) + text_size(m->unsubscribe_mailto);
 }
 
-static int compose(const struct mail *m, const struct mime_params *p, struct bytes_buf *b, struct mime_message *out)
+static int compose(struct mail *m, const struct mime_params *p, struct bytes_buf *b, struct mime_message *out)
 {
     struct mime_tree *tree = mime_tree_new(m, p->id);
 
@@ -200,7 +200,7 @@ static void shrink(struct bytes_buf *b)
     b->cap = b->n + 1;
 }
 
-int mime_compose(const struct mail *m, const struct mime_params *p, struct mime_message *out)
+int mime_compose(struct mail *m, const struct mime_params *p, struct mime_message *out)
 {
     struct bytes_buf b;
 

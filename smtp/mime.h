@@ -21,6 +21,6 @@ struct mime_params {
 };
 
 /* 0, or -1 without memory (*out is empty then). `m` has been checked by the caller. */
-int mime_compose(const struct mail *m, const struct mime_params *p, struct mime_message *out) MUST_CHECK;
+int mime_compose(struct mail *m, const struct mime_params *p, struct mime_message *out) MUST_CHECK;
 void mime_message_deinit(struct mime_message *m);
 #endif

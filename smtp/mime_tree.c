@@ -32,7 +32,6 @@ struct part {
     const char *disposition, *filename, *content_id;
     struct bytes_view content;
     struct mime_body body;
-    char *owned;                        /* content that was decoded */
     size_t size;                        /* of the content as it is written */
     const struct part *const *children;
     size_t n_children;
@@ -81,28 +80,17 @@ static bool begins_with_field(struct bytes_view v)
     return i > 0 && i < v.n && v.p[i] == ':';
 }
 
-/* A message needs its octets: base64 is taken off. False: it must go as something else, because RFC 2046 §5.2.1 allows
- * no encoding around it. *oom_out: for want of memory. */
-static bool plan_message(struct part *p, bool is_base64, bool *oom_out)
+/* A message needs its octets, so base64 is taken off, in its place: beside the two blocks of a large mail there is no
+ * third. */
+static void decode_in_place(struct mail_attachment *a)
 {
+    char *p = (char *)(uintptr_t)a->content.p;
     size_t n;
 
-    if (is_base64) {
-        p->owned = malloc(p->content.n / 4 * 3 + 1);
-        if (!p->owned) {
-            *oom_out = true;
-            return false;
-        }
-        if (mime_base64_decode(p->content, p->owned, &n) == 0 && begins_with_field(bytes_view(p->owned, n)) &&
-            mime_body_plan_message(bytes_view(p->owned, n), &p->body)) {
-            p->content = bytes_view(p->owned, n);
-            return true;
-        }
-        free(p->owned);
-        p->owned = NULL;
-        return false;
-    }
-    return begins_with_field(p->content) && mime_body_plan_message(p->content, &p->body);
+    if (mime_base64_decode(a->content, p, &n) != 0)
+        unreachable("base64 that is not canonical");
+    a->content.n = n;
+    a->is_base64 = false;
 }
 
 /* How many octets of `v` are whole characters: one that is cut off at its end waits for the next piece. */
@@ -146,34 +134,33 @@ static const char *guess_charset(const char *type, const struct mail_attachment 
     return (a->is_base64 ? digits_are_utf8(a->content) : bytes_is_utf8(a->content)) ? "utf-8" : NULL;
 }
 
-static int file_part(const struct mail_attachment *a, struct part *p)
+/* RFC 2046 §5.2.1 allows no encoding around a message: one that cannot do without goes as something else. */
+static struct part file_part(struct mail_attachment *a)
 {
-    bool is_message, oom = false;
-
-    *p = (struct part){
-        .form = a->is_base64 ? PART_DIGITS : PART_OCTETS,
+    struct part p = {
         .type = a->content_type ? a->content_type : mime_type_of(a->filename),
         .disposition = a->is_inline ? "inline" : "attachment",
         .filename = a->filename && a->filename[0] ? a->filename : NULL,
         .content_id = a->content_id,
-        .content = a->content,
     };
-    is_message = is_of(p->type, "message/");
-    if (is_message && plan_message(p, a->is_base64, &oom)) {
-        p->form = PART_TEXT;
-        p->size = p->body.size;
-        return 0;
+    bool is_message = is_of(p.type, "message/");
+
+    if (is_message && a->is_base64)
+        decode_in_place(a);
+    p.content = a->content;
+    if (is_message && begins_with_field(p.content) && mime_body_plan_message(p.content, &p.body)) {
+        p.form = PART_TEXT;
+        p.size = p.body.size;
+        return p;
     }
-    if (oom)
-        return -1;
-    if (is_message || is_of(p->type, "multipart/")) {
-        p->type = OCTETS;
-        if (is_message && !p->filename)
-            p->filename = "message.eml";
-    }
-    p->charset = guess_charset(p->type, a);
-    p->size = mime_base64_lines_size(a->is_base64 ? a->content.n : mime_base64_size(a->content.n));
-    return 0;
+    if (is_message || is_of(p.type, "multipart/"))
+        p.type = OCTETS;
+    if (is_message && !p.filename)
+        p.filename = "message.eml";
+    p.form = a->is_base64 ? PART_DIGITS : PART_OCTETS;
+    p.charset = guess_charset(p.type, a);
+    p.size = mime_base64_lines_size(a->is_base64 ? a->content.n : mime_base64_size(a->content.n));
+    return p;
 }
 
 /* The invitation once more, for readers that do not show the alternative. */
@@ -234,22 +221,14 @@ static void add_alternatives(struct mime_tree *t, const struct mail *m)
 }
 
 /* `related`: those that an html can name by their Content-ID (RFC 2392); else the others. */
-static int add_files(struct mime_tree *t, const struct mail *m, bool related)
+static void add_files(struct mime_tree *t, struct mail *m, bool related)
 {
-    struct part p;
-
-    for (size_t i = 0; i < m->n_attachments; i++) {
-        const struct mail_attachment *a = &m->attachments[i];
-        if ((m->html.p && a->content_id) != related)
-            continue;
-        if (file_part(a, &p) != 0)
-            return -1;
-        add_child(t, p);
-    }
-    return 0;
+    for (size_t i = 0; i < m->n_attachments; i++)
+        if ((m->html.p && m->attachments[i].content_id) == related)
+            add_child(t, file_part(&m->attachments[i]));
 }
 
-static int build(struct mime_tree *t, const struct mail *m)
+static void build(struct mime_tree *t, struct mail *m)
 {
     const struct part *body = NULL;
     size_t start = 0;
@@ -259,20 +238,17 @@ static int build(struct mime_tree *t, const struct mail *m)
         body = group(t, "multipart/alternative", start);
         start = t->n_slots;
         t->slots[t->n_slots++] = body;
-        if (add_files(t, m, true) != 0)
-            return -1;
+        add_files(t, m, true);
         /* RFC 2387 §3.1: type= is that of the first part. */
         body = group(t, body->form == PART_MULTIPART ? "multipart/related; type=\"multipart/alternative\""
                                                      : "multipart/related; type=\"text/html\"", start);
         start = t->n_slots;
         t->slots[t->n_slots++] = body;
     }
-    if (add_files(t, m, false) != 0)
-        return -1;
+    add_files(t, m, false);
     if (m->calendar.p)
         add_child(t, calendar_file(m));
     t->root = group(t, "multipart/mixed", start);
-    return 0;
 }
 
 static bool occurs(const struct mime_tree *t, const char *word)
@@ -298,7 +274,7 @@ static void choose_prefix(struct mime_tree *t, const char *id)
         snprintf(t->prefix, sizeof(t->prefix), "=_%.40s_%u.", id, k);
 }
 
-struct mime_tree *mime_tree_new(const struct mail *m, const char *id)
+struct mime_tree *mime_tree_new(struct mail *m, const char *id)
 {
     size_t most = m->n_attachments + PARTS_EXTRA;
     struct mime_tree *t = calloc(1, sizeof(*t) + most * (sizeof(t->parts[0]) + sizeof(t->slots[0])));
@@ -306,20 +282,13 @@ struct mime_tree *mime_tree_new(const struct mail *m, const char *id)
     if (!t)
         return NULL;
     t->slots = (const struct part **)(void *)(t->parts + most);
-    if (build(t, m) != 0) {
-        mime_tree_free(t);
-        return NULL;
-    }
+    build(t, m);
     choose_prefix(t, id);
     return t;
 }
 
 void mime_tree_free(struct mime_tree *t)
 {
-    if (!t)
-        return;
-    for (size_t i = 0; i < t->n_parts; i++)
-        free(t->parts[i].owned);
     free(t);
 }
 

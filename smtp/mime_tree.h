@@ -8,7 +8,7 @@ struct mime_tree;
 
 /* Chooses types, encodings and boundaries; reads every content once. Borrows from `m`, which must outlive it; `id`
  * becomes part of the boundaries. NULL without memory. */
-struct mime_tree *mime_tree_new(const struct mail *m, const char *id) MUST_CHECK;
+struct mime_tree *mime_tree_new(struct mail *m, const char *id) MUST_CHECK;
 void mime_tree_free(struct mime_tree *t);
 size_t mime_tree_size(const struct mime_tree *t);                       /* octets that writing takes, or a few more */
 /* From "Content-Type:" of the root to the end of its content. */

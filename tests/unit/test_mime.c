@@ -13,7 +13,7 @@
 #define HTML "Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: "
 #define START "From: ann@example.com\r\nTo: bob@example.org\r\n"
 
-static struct mime_message compose(const struct mail *m)
+static struct mime_message compose(struct mail *m)
 {
     const struct mime_params params = {.id = ID, .date_unix = 1795552500};
     struct mime_message out;
