@@ -17,6 +17,7 @@
 /* One socket, with TLS or without, that drives one smtp_session and hands its events to the pool. */
 
 #define CLOSE_MS 1000                   /* for the last bytes of a dead session */
+#define TURN_MAX (256 * 1024)           /* a body of megabytes does not keep the loop from the other sessions */
 #define USER_TIMEOUT_SLACK_MS 10000
 
 enum conn_phase { PHASE_DNS, PHASE_CONNECT, PHASE_TLS, PHASE_TALK };
@@ -46,7 +47,8 @@ struct conn {
     uint64_t tls_began_us;
     size_t encrypted;                   /* of the session's output, in the TLS queue and not yet with the kernel */
     bool lookup_runs;                   /* the resolver holds our address */
-    bool blocked;                       /* the socket's buffer is full: EPOLLOUT will tell */
+    bool blocked;                       /* the socket's buffer is full, or others have their turn: EPOLLOUT will tell */
+    size_t turn;                        /* octets written since the last event of the socket */
     bool was_ready;
     bool silent, silent_told;
     bool failed, dead_told;             /* failed: `failure` is to be told */
@@ -155,6 +157,7 @@ static bool plain_write(struct conn *c)
         return false;
     switch (dial_send(c->io.fd, out, &n)) {
     case DIAL_OK:
+        c->turn += n;
         c->blocked = n < out.n;
         smtp_session_sent(c->session, n, now_ms(c));
         return true;
@@ -326,6 +329,7 @@ static bool tls_transport_write(struct conn *c)
     switch (dial_send(c->io.fd, bytes_queue_view(q), &n)) {
     case DIAL_OK:
         bytes_queue_consume(q, n);
+        c->turn += n;
         c->blocked = bytes_queue_len(q) > 0;
         plain = c->encrypted;
         if (!c->blocked && plain) {
@@ -395,6 +399,7 @@ static void on_ready(struct loop_io *io, uint32_t events)
 {
     struct conn *c = LIST_ITEM(io, struct conn, io);
 
+    c->turn = 0;
     if (events & EPOLLOUT)
         c->blocked = false;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
@@ -731,6 +736,10 @@ static bool flush(struct conn *c)
 {
     if (c->io.fd < 0 || c->blocked || c->failed || c->phase < PHASE_TLS)
         return false;
+    if (c->turn >= TURN_MAX) {          /* EPOLLOUT comes at once, behind what the others have */
+        c->blocked = true;
+        return false;
+    }
     return c->ops->write(c);
 }
 
