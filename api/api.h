@@ -16,7 +16,8 @@ uint16_t api_port(const struct api *a);
 uint16_t api_admin_port(const struct api *a);
 
 /* For `mailhatch send`: JSON text -> mail (all problems at once) and result -> JSON text; the same code as the HTTP
- * path. json (from malloc) is taken over. 0: *mail_out owned by the caller. -1: *problem_out is the problem object's JSON, malloc'ed. */
+ * path. json (from malloc) is taken over. 0: *mail_out owned by the caller. -1: *problem_out is the problem object's
+ * JSON, malloc'ed. */
 int api_read_mail(const struct service *s, char *json, size_t n, struct mail **mail_out,
                   char **problem_out) MUST_CHECK;
 /* malloc'ed JSON; the HTTP status it has */

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* POST /v1/emails, /batch and /validate: judge the headers, read the body, hand the mails to the service and answer with
- * what became of them. */
+/* POST /v1/emails, /batch and /validate: judge the headers, read the body, hand the mails to the service and answer
+ * with what became of them. */
 
 /* ---- what the headers say ---- */
 
@@ -23,8 +23,8 @@ static struct bytes_view media_type(const char *value)
     return bytes_view(value, n);
 }
 
-/* JSON is UTF-8 (RFC 8259 §8.1), and so are forms (the URL standard, RFC 7578 §5.1.2 in practice); another charset would
- * be read wrongly. */
+/* JSON is UTF-8 (RFC 8259 §8.1), and so are forms (the URL standard, RFC 7578 §5.1.2 in practice); another charset
+ * would be read wrongly. */
 static bool has_other_charset(const char *value)
 {
     const char *charset = strcasestr(value, "charset=");
@@ -55,10 +55,12 @@ static enum outcome_code judge_type(const struct http_request *r, bool json_only
 
     while (i < ARRAY_LEN(types) && !bytes_equal_nocase(type, bytes_view_str(types[i].name)))
         i++;
-    *detail_out = !r->content_type ? "The request has no Content-Type."
-                  : json_only      ? "The Content-Type is not application/json, which this endpoint takes."
-                                   : "The Content-Type is none of application/json, message/rfc822, multipart/form-data "
-                                     "and application/x-www-form-urlencoded.";
+    *detail_out = "The Content-Type is none of application/json, message/rfc822, multipart/form-data and "
+                  "application/x-www-form-urlencoded.";
+    if (json_only)
+        *detail_out = "The Content-Type is not application/json, which this endpoint takes.";
+    if (!r->content_type)
+        *detail_out = "The request has no Content-Type.";
     if (i == ARRAY_LEN(types) || (json_only && types[i].kind != INTAKE_JSON))
         return OUTCOME_UNSUPPORTED_MEDIA_TYPE;
     *kind_out = types[i].kind;

@@ -31,8 +31,8 @@ struct mail_attachment {
     char *content_type;                 /* checked: "type/subtype" with or without parameters; NULL: by the name */
     char *content_id;                   /* without angle brackets, msg-id characters only; or NULL */
     bool is_inline;                     /* Content-Disposition: inline */
-    /* content is base64 in its canonical form (standard alphabet, padded, no line breaks), which the composer may decode
-     * where it stands; else the octets themselves */
+    /* content is base64 in its canonical form (standard alphabet, padded, no line breaks), which the composer may
+     * decode where it stands; else the octets themselves */
     bool is_base64;
     struct bytes_view content;
 };
