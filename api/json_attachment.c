@@ -276,22 +276,7 @@ static void read_attachment(struct json_reader *r, const cJSON *item, const char
 
 void json_read_attachments(struct json_reader *r, const cJSON *item, const char *pointer)
 {
-    char at[JSON_POINTER_MAX];
-    const cJSON *one;
-    size_t i = 0;
-
-    if (!cJSON_IsArray(item)) {
-        json_reader_wrong_type(r, pointer, "an array", item);
-        return;
-    }
-    cJSON_ArrayForEach(one, item) {
-        if (i == JSON_ATTACHMENTS_MAX) {
-            json_reader_problem(r, pointer, "too_many", "more than %d attachments", JSON_ATTACHMENTS_MAX);
-            return;
-        }
-        snprintf(at, sizeof(at), "%s/%zu", pointer, i++);
-        read_attachment(r, one, at);
-    }
+    json_reader_each(r, item, pointer, JSON_ATTACHMENTS_MAX, "attachments", read_attachment);
 }
 
 /* ---- calendar ---- */

@@ -190,22 +190,7 @@ static void read_tag(struct json_reader *r, const cJSON *item, const char *point
 
 void json_read_tags(struct json_reader *r, const cJSON *item, const char *pointer)
 {
-    char at[JSON_POINTER_MAX];
-    const cJSON *one;
-    size_t i = 0;
-
-    if (!cJSON_IsArray(item)) {
-        json_reader_wrong_type(r, pointer, "an array", item);
-        return;
-    }
-    cJSON_ArrayForEach(one, item) {
-        if (i == TAGS_MAX) {
-            json_reader_problem(r, pointer, "too_many", "more than %d tags", TAGS_MAX);
-            return;
-        }
-        snprintf(at, sizeof(at), "%s/%zu", pointer, i++);
-        read_tag(r, one, at);
-    }
+    json_reader_each(r, item, pointer, TAGS_MAX, "tags", read_tag);
 }
 
 static void check_name(struct json_reader *r, const char *name, const char *pointer, const char *parent)

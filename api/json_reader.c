@@ -169,7 +169,28 @@ bool json_reader_bool(struct json_reader *r, const cJSON *item, const char *poin
     return cJSON_IsTrue(item);
 }
 
-/* ---- objects ---- */
+/* ---- arrays, objects ---- */
+
+void json_reader_each(struct json_reader *r, const cJSON *array, const char *pointer, size_t most, const char *what,
+                      void (*read)(struct json_reader *r, const cJSON *item, const char *pointer))
+{
+    char at[JSON_POINTER_MAX];
+    const cJSON *item;
+    size_t i = 0;
+
+    if (!cJSON_IsArray(array)) {
+        json_reader_wrong_type(r, pointer, "an array", array);
+        return;
+    }
+    cJSON_ArrayForEach(item, array) {
+        if (i == most) {
+            json_reader_problem(r, pointer, "too_many", "more than %zu %s", most, what);
+            return;
+        }
+        snprintf(at, sizeof(at), "%s/%zu", pointer, i++);
+        read(r, item, at);
+    }
+}
 
 bool json_reader_is_object(struct json_reader *r, const cJSON *item, const char *pointer)
 {

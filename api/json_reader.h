@@ -38,6 +38,10 @@ void json_reader_content(struct json_reader *r, const cJSON *item, const char *p
 bool json_reader_bool(struct json_reader *r, const cJSON *item, const char *pointer);
 bool json_reader_is_object(struct json_reader *r, const cJSON *item, const char *pointer);
 
+/* Each item of an array, with its pointer; more than `most` are a problem ("more than 50 tags"). */
+void json_reader_each(struct json_reader *r, const cJSON *array, const char *pointer, size_t most, const char *what,
+                      void (*read)(struct json_reader *r, const cJSON *item, const char *pointer));
+
 /* A member of an object, by its name: one row each. A null is skipped, another name is a problem with did-you-mean. */
 struct json_member {
     const char *name;

@@ -1,5 +1,6 @@
 #include "api/json_mail.h"
 #include "smtp/mime.h"
+#include "tests/fuzz/lines.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,31 +8,12 @@
 /* Fuzz target: a request's JSON. Either a mail that can be composed into well-formed lines, or a refusal with
  * reasons. */
 
-#define LINE_HARD 998
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static bool has_relay(const void *ctx, const char *name)
 {
     (void)ctx;
     return strcmp(name, "default") == 0;
-}
-
-static void check_lines(const char *p, size_t n)
-{
-    size_t start = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '\r' ? i + 1 == n || p[i + 1] != '\n' : p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
-            unreachable("a bare CR or LF");
-        if (p[i] != '\n')
-            continue;
-        if (i - 1 - start > LINE_HARD)
-            unreachable("a line too long");
-        start = i + 1;
-    }
-    if (start != n)
-        unreachable("the last line has no end");
 }
 
 static void check_refusal(const struct json_mail_result *r)
@@ -81,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (r.code != OUTCOME_SENT) {
         check_refusal(&r);
     } else if (mime_compose(r.mail, &params, &m) == 0) {
-        check_lines(m.bytes, m.n);
+        fuzz_check_lines(m.bytes, m.n);
         mime_message_deinit(&m);
     }
     json_mail_result_deinit(&r);

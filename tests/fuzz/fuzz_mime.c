@@ -1,4 +1,5 @@
 #include "smtp/mime.h"
+#include "tests/fuzz/lines.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +7,6 @@
 /* libFuzzer target: a mail made of the input's pieces is composed; the result has CRLF line ends only, no line over 998
  * octets, each owned header field once, and nothing that the pieces could have put into the header. */
 
-#define LINE_HARD 998
 #define PIECE_END '\xFE'                /* no octet of UTF-8 */
 #define ATTACHMENTS_MAX 4
 
@@ -77,25 +77,6 @@ static void add_attachment(struct input *in, struct mail *m, unsigned char how)
         abort();
 }
 
-static void check_lines(const char *p, size_t n)
-{
-    size_t start = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '\0')
-            unreachable("a NUL");
-        if (p[i] == '\r' ? i + 1 == n || p[i + 1] != '\n' : p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
-            unreachable("a bare CR or LF");
-        if (p[i] != '\n')
-            continue;
-        if (i - 1 - start > LINE_HARD)
-            unreachable("a line too long");
-        start = i + 1;
-    }
-    if (start != n)
-        unreachable("the last line has no end");
-}
-
 static size_t count_fields(struct bytes_view header, const char *name)
 {
     const char *p = header.p, *end = header.p + header.n;
@@ -162,7 +143,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (!m->text.p && !m->html.p && !m->calendar.p && !m->n_attachments)
         m->text = bytes_view("", 0);
     if (mime_compose(m, &params, &out) == 0) {
-        check_lines(out.bytes, out.n);
+        fuzz_check_lines(out.bytes, out.n);
         check_header(out.bytes, out.n);
         mime_message_deinit(&out);
     }
