@@ -1,33 +1,13 @@
 #include "smtp/address.h"
 #include "smtp/raw.h"
+#include "tests/fuzz/lines.h"
 
 #include <string.h>
 
 /* Fuzz target: finished messages. What is taken without a problem is written with CRLF only and without Bcc, and is
  * read again as the same message. */
 
-#define LINE_HARD 998
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void check_lines(struct bytes_view v)
-{
-    size_t start = 0;
-
-    if (v.n && memchr(v.p, '\0', v.n))
-        unreachable("a NUL");
-    for (size_t i = 0; i < v.n; i++) {
-        if (v.p[i] == '\r' ? i + 1 == v.n || v.p[i + 1] != '\n' : v.p[i] == '\n' && (i == 0 || v.p[i - 1] != '\r'))
-            unreachable("a bare CR or LF");
-        if (v.p[i] != '\n')
-            continue;
-        if (i - 1 - start > LINE_HARD)
-            unreachable("a line too long");
-        start = i + 1;
-    }
-    if (start != v.n)
-        unreachable("the last line has no end");
-}
 
 /* Not with the reader's own idea of a header: line by line until the empty one. */
 static void check_no_bcc(struct bytes_view v)
@@ -91,7 +71,7 @@ static void check_written(struct bytes_view in, unsigned want, const struct raw_
 
     bytes_buf_init(&out, 0);
     raw_write(in, bytes_view("", 0), &out);
-    check_lines(bytes_buf_view(&out));
+    fuzz_check_lines(out.p, out.n);
     check_no_bcc(bytes_buf_view(&out));
     if (raw_read(bytes_buf_view(&out), want, ADDRESS_LITERALS, &again) != 0)
         unreachable("no memory");
