@@ -703,6 +703,8 @@ static bool pull_session(struct conn *c, struct conn_event *ev)
             start_tls(c);
             break;
         case SMTP_EV_READY:
+            if (!smtp_session_is_ready(c->session))
+                break;                  /* a 421 came with the verdict: the next event says so */
             if (!c->was_ready)
                 c->facts.auth_us = (uint32_t)(clock_us() - c->facts.started_us) - c->facts.connect_us - c->facts.tls_us;
             c->was_ready = true;

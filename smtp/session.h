@@ -47,7 +47,8 @@ struct smtp_transaction {
 enum smtp_event_type {
     SMTP_EV_NONE,
     SMTP_EV_START_TLS,                  /* the driver shakes hands now, then says tls_started or closed */
-    /* idle: submit may be called. Once after login, and after each EV_DONE that leaves it usable */
+    /* idle: submit may be called, if is_ready still says so: what came behind may have ended it. Once after login, and
+     * after each EV_DONE that leaves it usable */
     SMTP_EV_READY,
     SMTP_EV_DONE,                       /* the transaction has its outcome; the session holds it no more */
     /* no more use: `outcome` says why (before READY: why the login failed). The driver closes the socket once the

@@ -229,6 +229,10 @@ static bool body_done(struct guest *g)
     if (++g->mails == g->rule.hold_at && !is_held(g))
         return false;
     add(g->peer, &g->peer->mails, 1);
+    if (g->mails == g->rule.close_after && g->rule.goodbye) {
+        say(g, "250 2.0.0 taken\r\n421 4.7.0 that was enough\r\n");
+        return false;
+    }
     return say(g, "250 2.0.0 taken\r\n") && g->mails != g->rule.close_after;
 }
 

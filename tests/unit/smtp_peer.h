@@ -15,6 +15,7 @@ struct peer_rule {
     int at_mail;                        /* the n-th MAIL (1 …) gets the following; 0: none */
     const char *mail_reply;             /* NULL: none, the connection is closed; a 421 is followed by a close */
     int close_after;                    /* so many mails; 0: never */
+    bool goodbye;                       /* then with a 421 in one write with the verdict */
     int hold_at;                        /* the reply to the n-th body waits for peer_release; 0: none */
     bool pause_before_body;             /* BDAT is read; its octets only after peer_release */
     bool close_instead;                 /* …and then the connection is closed without it */

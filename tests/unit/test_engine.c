@@ -246,6 +246,21 @@ START_TEST(sessions_end_after_their_mails)
 }
 END_TEST
 
+/* Many providers say goodbye after so many mails. The verdict and the 421 come together, while others wait for the
+ * session. */
+START_TEST(goodbye_with_the_verdict)
+{
+    config.max_sessions = 1;
+    start(&(struct peer_rule){.close_after = 2, .goodbye = true}, 1);
+    for (int i = 0; i < 7; i++)
+        submit(10000);
+    for (size_t i = 1; i <= 7; i++)
+        assert_sent(report(i));
+    ck_assert_int_eq(peer_mails(peer), 7);
+    ck_assert_int_ge(peer_connections(peer), 4);
+}
+END_TEST
+
 START_TEST(idle_sessions_end)
 {
     config.idle_ms = 50;
@@ -693,6 +708,7 @@ static TCase *wire(void)
     tcase_add_test(t, large_body);
     tcase_add_test(t, never_more_sessions_than_allowed);
     tcase_add_test(t, sessions_end_after_their_mails);
+    tcase_add_test(t, goodbye_with_the_verdict);
     tcase_add_test(t, idle_sessions_end);
     tcase_add_test(t, drain_quits_and_still_serves);
     tcase_add_test(t, stale_session_is_replaced);
