@@ -10,6 +10,7 @@
 #define CLASSES 64                      /* four sizes to each doubling */
 #define KEPT_MAX ((size_t)64 * 1024 * 1024)
 #define COPY_MAX ((size_t)4 * 1024 * 1024)       /* larger blocks grow by moving their pages */
+#define SIZE_MOST (SIZE_MAX / 8)        /* nobody means that much */
 #define HEAD 64                         /* keeps what follows aligned for anything */
 #define PAGE 4096
 
@@ -115,7 +116,9 @@ void *block_alloc(size_t n)
     struct block *b;
     size_t size, class;
 
-    if (n < LARGE || n > SIZE_MAX / 4)
+    if (n > SIZE_MOST)
+        return NULL;
+    if (n < LARGE)
         return malloc(n ? n : 1);
     class = class_of(n + HEAD, &size);
     if (class >= CLASSES)
@@ -146,9 +149,12 @@ static void *replace(void *p, size_t used, size_t n)
 
 void *block_resize(void *p, size_t used, size_t n)
 {
-    struct block *b = p ? leave(p) : NULL, *moved;
+    struct block *b, *moved;
     size_t size, class;
 
+    if (n > SIZE_MOST)
+        return NULL;
+    b = p ? leave(p) : NULL;
     if (!b)
         return n < LARGE ? realloc(p, n ? n : 1) : replace(p, used, n);
     class = class_of(n + HEAD, &size);
