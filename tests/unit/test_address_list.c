@@ -218,6 +218,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_good, 0, (int)ARRAY_LEN(good));
     tcase_add_loop_test(tc, test_bad, 0, (int)ARRAY_LEN(bad));
     tcase_add_test(tc, test_names);

@@ -651,6 +651,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     add_text_tests(tc);
     tcase_add_loop_test(tc, test_mails, 0, (int)ARRAY_LEN(mails));
     tcase_add_loop_test(tc, test_headers, 0, (int)ARRAY_LEN(headers));

@@ -193,6 +193,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_short, 0, (int)ARRAY_LEN(cases));
     tcase_add_loop_test(tc, test_long, 0, (int)ARRAY_LEN(cases));
     tcase_add_test(tc, test_neighbours);

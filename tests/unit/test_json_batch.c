@@ -248,6 +248,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_not_a_batch, 0, (int)ARRAY_LEN(wholes));
     tcase_add_test(tc, test_limit);
     tcase_add_test(tc, test_items);

@@ -671,6 +671,7 @@ static TCase *cases(void)
 {
     TCase *tc = tcase_create("fields");
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_wrong, 0, (int)ARRAY_LEN(wrong));
     tcase_add_loop_test(tc, test_harmless, 0, (int)ARRAY_LEN(harmless));
     tcase_add_test(tc, test_contents_without_text);

@@ -316,6 +316,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_fields, 0, (int)ARRAY_LEN(fields));
     tcase_add_test(tc, test_same_mail);
     tcase_add_test(tc, test_files);

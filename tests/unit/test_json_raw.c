@@ -247,6 +247,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_envelopes, 0, (int)ARRAY_LEN(envelopes));
     tcase_add_loop_test(tc, test_refused, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tc, test_names_that_are_no_text);

@@ -412,6 +412,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_escapes, 0, (int)ARRAY_LEN(escapes));
     tcase_add_test(tc, test_runs_between_escapes);
     tcase_add_test(tc, test_long_ones_stay_in_the_text);

@@ -243,6 +243,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_derived_envelope);
     tcase_add_test(tc, test_own_envelope);
     tcase_add_test(tc, test_half_an_envelope);

@@ -242,6 +242,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_mails, 0, (int)ARRAY_LEN(mails));
     tcase_add_test(tc, test_everything_in_its_place);
     tcase_add_test(tc, test_needs_utf8);

@@ -285,6 +285,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_bodies, 0, (int)ARRAY_LEN(bodies));
     tcase_add_test(tc, test_line_limits);
     tcase_add_test(tc, test_base64);

@@ -217,6 +217,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_subjects, 0, (int)ARRAY_LEN(subjects));
     tcase_add_test(tc, test_own);
     tcase_add_test(tc, test_name_on_a_new_line);

@@ -378,6 +378,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_trees, 0, (int)ARRAY_LEN(trees));
     tcase_add_test(tc, test_boundary_is_in_no_part);
     tcase_add_loop_test(tc, test_files, 0, (int)ARRAY_LEN(files));
