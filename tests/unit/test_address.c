@@ -181,6 +181,40 @@ START_TEST(test_domain_of)
 }
 END_TEST
 
+static const struct {
+    const char *in;
+    bool good;
+} literals[] = {
+    {"a@[192.0.2.1]", true}, {"a@[0.0.0.0]", true}, {"a@[255.255.255.255]", true}, {"a@[256.0.2.1]", false},
+    {"a@[192.0.2]", false}, {"a@[192.0.2.1.5]", false}, {"a@[192.0.2.01]", false}, {"a@[192.0..1]", false},
+    {"a@[192.0.2.1", false}, {"a@192.0.2.1]", false}, {"a@[192.0.2.1]x", false}, {"a@[]", false},
+    {"a@[ 192.0.2.1]", false},
+    {"a@[IPv6:2001:db8::1]", true}, {"a@[ipv6:::1]", true}, {"a@[IPv6:::]", true}, {"a@[IPv6:1:2:3:4:5:6:7:8]", true},
+    {"a@[IPv6:1:2:3:4:5:6:192.0.2.1]", true}, {"a@[IPv6:::ffff:192.0.2.1]", true}, {"a@[IPv6:1:2:3:4:5:6:7]", false},
+    {"a@[IPv6:1:2:3:4:5:6:7:8:9]", false}, {"a@[IPv6:1::2::3]", false}, {"a@[IPv6:12345::]", false},
+    {"a@[IPv6:1:2:3:4:5:6:7::8]", false}, {"a@[IPv6:g::]", false}, {"a@[IPv6:1:]", false}, {"a@[IPv6::1]", false},
+    {"a@[IPv6:]", false}, {"a@[2001:db8::1]", false}, {"a@[tag:x]", false}, {"A <a@[192.0.2.1]>", true},
+};
+
+/* RFC 5321 §4.1.3; without the flag none is taken. */
+START_TEST(test_literals)
+{
+    struct bytes_view in = bytes_view_str(literals[_i].in);
+    struct mail_address a;
+    const char *why;
+
+    ck_assert_int_eq(address_parse(in, 0, &a, &why), -1);
+    ck_assert_msg((address_parse(in, ADDRESS_LITERALS, &a, &why) == 0) == literals[_i].good, "%s", literals[_i].in);
+    if (literals[_i].good) {
+        ck_assert_ptr_nonnull(strstr(literals[_i].in, a.email));
+        mail_address_deinit(&a);
+    } else {
+        ck_assert_ptr_null(a.email);
+        ck_assert_ptr_nonnull(why);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("address");
@@ -190,6 +224,7 @@ int main(void)
 
     tcase_add_loop_test(tc, test_good, 0, (int)ARRAY_LEN(good));
     tcase_add_loop_test(tc, test_bad, 0, (int)ARRAY_LEN(bad));
+    tcase_add_loop_test(tc, test_literals, 0, (int)ARRAY_LEN(literals));
     tcase_add_test(tc, test_nul);
     tcase_add_test(tc, test_email_alone);
     tcase_add_test(tc, test_longest_address);
