@@ -3,6 +3,7 @@
 #include "api/inflate.h"
 #include "smtp/block.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,8 @@ static enum outcome_code refuse_form(struct intake *t)
 {
     if (t->form->no_memory)
         return refuse(t, OUTCOME_OVERLOADED, "There is no memory for the body.");
-    return refuse(t, OUTCOME_INVALID_REQUEST, t->form->error);
+    snprintf(t->form_detail, sizeof(t->form_detail), "The form cannot be read: %s.", t->form->error);
+    return refuse(t, OUTCOME_INVALID_REQUEST, t->form_detail);
 }
 
 /* A known length is allocated once; else the block doubles. */

@@ -16,7 +16,8 @@ struct intake {
     char *data;
     size_t n, cap, expected;
     size_t max, total;                  /* octets after inflation: most, so far */
-    const char *detail;                 /* of what intake_feed or _end refused; static, or lent from the form */
+    const char *detail;                 /* of what intake_feed or _end refused: a sentence, lent or static */
+    char form_detail[200];
 };
 
 struct intake_params {

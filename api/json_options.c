@@ -116,7 +116,7 @@ static void read_url(struct json_reader *r, const cJSON *item, struct mail *m)
     if (!is_uri_text(m->unsubscribe_url) ||
         !((bytes_starts_nocase(v, "https://") && v.n > 8) || (bytes_starts_nocase(v, "http://") && v.n > 7)))
         json_reader_problem(r, "/list_unsubscribe/url", "invalid_value",
-                            "a https (or http) URL in ASCII, what is not percent-encoded");
+                            "an https (or http) URL in ASCII, the rest percent-encoded");
 }
 
 static void read_mailto(struct json_reader *r, const cJSON *item, struct mail *m)

@@ -227,7 +227,7 @@ const char *json_reader_nearest(const char *name, const char *(*nth)(size_t i, c
     for (size_t i = 0; i < n; i++) {
         const char *candidate = nth(i, ctx);
         size_t d = bytes_distance(snake, candidate);
-        if (d < least && d < strlen(candidate)) {
+        if (d < least && d < strlen(candidate) && (d == 1 || 2 * d < strlen(candidate))) {
             least = d;
             best = candidate;
         }
