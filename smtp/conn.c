@@ -218,6 +218,7 @@ static void handshake_done(struct conn *c)
     tls_get_facts(c->tls, &f);
     c->facts.has_tls = true;
     c->facts.tls_verified = f.verified;
+    c->facts.tls_resumed = f.resumed;
     snprintf(c->facts.tls_version, sizeof(c->facts.tls_version), "%s", f.version);
     snprintf(c->facts.tls_cipher, sizeof(c->facts.tls_cipher), "%s", f.cipher);
     c->facts.tls_us = (uint32_t)(clock_us() - c->tls_began_us);

@@ -46,7 +46,7 @@ struct conn_event {
 
 struct conn_facts {
     char address[64];                   /* empty before the connection stands */
-    bool has_tls, tls_verified;
+    bool has_tls, tls_verified, tls_resumed;
     char tls_version[12], tls_cipher[48];
     uint64_t started_us;
     uint32_t connect_us, tls_us, auth_us;

@@ -66,7 +66,7 @@ void engine_free(struct engine *e);
 struct engine_relay_stats {             /* a snapshot; counters since start */
     unsigned idle, busy, connecting, waiting;
     bool circuit_open;
-    uint64_t opened, reused, stale, flights, mails;
+    uint64_t opened, resumed, reused, stale, flights, mails;    /* resumed: of the opened, by a TLS ticket */
 };
 /* any thread; relaxed atomics */
 void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out);

@@ -41,7 +41,7 @@ struct pool {
     bool dirty, draining, stopped;
     struct {
         _Atomic unsigned lengths[POOL_STATES], waiting;
-        _Atomic uint64_t circuit_until, opened, reused, stale, flights, mails;
+        _Atomic uint64_t circuit_until, opened, resumed, reused, stale, flights, mails;
     } stats;
 };
 
@@ -231,6 +231,7 @@ static void on_ready(struct pool_conn *pc)
         relay_on_ready(&p->relay);
         atomic_store_explicit(&p->stats.circuit_until, 0, memory_order_relaxed);
         count(&p->stats.opened, 1);
+        count(&p->stats.resumed, conn_facts(pc->conn)->tls_resumed);
         mark_dirty(p);                  /* attempts held back by a failure may start now */
     }
     if (p->stopped || (pc->mails && is_worn_out(pc)))
@@ -738,6 +739,7 @@ void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
         .waiting = atomic_load_explicit(&p->stats.waiting, memory_order_relaxed),
         .circuit_open = atomic_load_explicit(&p->stats.circuit_until, memory_order_relaxed) > clock_us() / 1000,
         .opened = atomic_load_explicit(&p->stats.opened, memory_order_relaxed),
+        .resumed = atomic_load_explicit(&p->stats.resumed, memory_order_relaxed),
         .reused = atomic_load_explicit(&p->stats.reused, memory_order_relaxed),
         .stale = atomic_load_explicit(&p->stats.stale, memory_order_relaxed),
         .flights = atomic_load_explicit(&p->stats.flights, memory_order_relaxed),

@@ -11,10 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* TLS over memory: OpenSSL behind a BIO of our own that reads what was fed and appends to a queue. */
 
 #define PINS_MAX 32
+#define TICKETS_MAX 16                  /* of one relay; a server gives two at a time */
+#define TICKET_SECONDS 3600             /* a certificate revoked or expired meanwhile counts again after that */
 
 struct tls_context {
     atomic_uint refs;                   /* the owner's and one for each struct tls */
@@ -24,6 +27,9 @@ struct tls_context {
     bool host_is_ip;
     unsigned char pins[PINS_MAX][32];
     size_t n_pins;
+    pthread_mutex_t mutex;
+    SSL_SESSION *tickets[TICKETS_MAX];  /* the newest last; each is used once (RFC 8446 §C.4) */
+    size_t n_tickets;
 };
 
 struct tls {
@@ -164,6 +170,67 @@ static int client_cert_asked(SSL *ssl, X509 **cert, EVP_PKEY **key)
     return 0;                           /* go on without one */
 }
 
+/* ---- tickets ---- */
+
+/* A context is one relay with its settings, so no ticket ever reaches another relay or identity. A copy is kept:
+ * OpenSSL spoils the original when the peer just leaves, which is how most SMTP sessions end. */
+static int keep_ticket(SSL *ssl, SSL_SESSION *original)
+{
+    struct tls_context *c = ((struct tls *)SSL_get_app_data(ssl))->ctx;
+    SSL_SESSION *session, *oldest = NULL;
+
+    if (!SSL_SESSION_is_resumable(original) || SSL_get_verify_result(ssl) != X509_V_OK)
+        return 0;
+    session = SSL_SESSION_dup(original);
+    if (!session)
+        return 0;
+    pthread_mutex_lock(&c->mutex);
+    if (c->n_tickets == TICKETS_MAX) {
+        oldest = c->tickets[0];
+        memmove(c->tickets, c->tickets + 1, --c->n_tickets * sizeof(SSL_SESSION *));
+    }
+    c->tickets[c->n_tickets++] = session;
+    pthread_mutex_unlock(&c->mutex);
+    SSL_SESSION_free(oldest);
+    return 0;
+}
+
+static SSL_SESSION *newest_ticket(struct tls_context *c)
+{
+    SSL_SESSION *session = NULL;
+
+    pthread_mutex_lock(&c->mutex);
+    if (c->n_tickets)
+        session = c->tickets[--c->n_tickets];
+    pthread_mutex_unlock(&c->mutex);
+    return session;
+}
+
+/* RFC 5246 §7.2.2: after a fatal alert the session's secrets and tickets are forgotten. */
+static void forget_tickets(struct tls_context *c)
+{
+    SSL_SESSION *session;
+
+    while ((session = newest_ticket(c)))
+        SSL_SESSION_free(session);
+}
+
+static void offer_ticket(struct tls_context *c, SSL *ssl)
+{
+    long now = (long)time(NULL), age;
+    SSL_SESSION *session;
+
+    while ((session = newest_ticket(c))) {
+        age = now - SSL_SESSION_get_time(session);
+        if (age >= 0 && age < TICKET_SECONDS && age < SSL_SESSION_get_timeout(session)) {
+            SSL_set_session(ssl, session);      /* one that the server does not know costs nothing */
+            SSL_SESSION_free(session);
+            return;
+        }
+        SSL_SESSION_free(session);
+    }
+}
+
 /* ---- contexts ---- */
 
 static int fail(char err_out[200], const char *what, const char *which)
@@ -185,6 +252,7 @@ static struct tls_context *context_new(const SSL_METHOD *method, bool server)
     if (!c)
         return NULL;
     atomic_init(&c->refs, 1);
+    pthread_mutex_init(&c->mutex, NULL);
     c->server = server;
     c->ssl = SSL_CTX_new(method);
     if (!c->ssl || !SSL_CTX_set_min_proto_version(c->ssl, TLS1_2_VERSION) ||
@@ -193,7 +261,7 @@ static struct tls_context *context_new(const SSL_METHOD *method, bool server)
         return NULL;
     }
     SSL_CTX_set_security_level(c->ssl, 2);
-    SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+    SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(c->ssl,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
@@ -308,6 +376,8 @@ struct tls_context *tls_context_new_client(const struct tls_client_params *p, ch
     SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(c->ssl, verify, NULL);
     SSL_CTX_set_client_cert_cb(c->ssl, client_cert_asked);
+    SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(c->ssl, keep_ticket);
     if (set_host(c, p->host, err_out) < 0 || set_trust(c->ssl, p, err_out) < 0 ||
         (p->crl_file && set_crl(c->ssl, p->crl_file, err_out) < 0) || (p->pins && set_pins(c, p->pins, err_out) < 0)) {
         tls_context_free(c);
@@ -350,7 +420,7 @@ struct tls_context *tls_context_new_server(const char *chain_pem, const char *ke
 
     err_out[0] = '\0';
     if (c && use_chain(c->ssl, chain_pem) == 0 && use_key(c->ssl, key_pem) == 0 &&
-        SSL_CTX_set_num_tickets(c->ssl, 0) == 1)
+        SSL_CTX_set_session_id_context(c->ssl, (const unsigned char *)"mailhatch", 9) == 1)
         return c;
     fail(err_out, c ? "The certificate or its key cannot be used" : "No TLS context", NULL);
     tls_context_free(c);
@@ -361,6 +431,8 @@ void tls_context_free(struct tls_context *c)
 {
     if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
         return;
+    forget_tickets(c);
+    pthread_mutex_destroy(&c->mutex);
     SSL_CTX_free(c->ssl);
     free(c->host);
     free(c);
@@ -383,10 +455,12 @@ static int attach(struct tls *t)
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);      /* takes the BIO over */
     SSL_set_app_data(t->ssl, t);
-    if (t->ctx->server)
+    if (t->ctx->server) {
         SSL_set_accept_state(t->ssl);
-    else
+    } else {
         SSL_set_connect_state(t->ssl);
+        offer_ticket(t->ctx, t->ssl);
+    }
     /* RFC 6066 §3: literal addresses are not permitted in server_name. */
     if (t->ctx->host && !t->ctx->host_is_ip && SSL_set_tlsext_host_name(t->ssl, t->ctx->host) != 1)
         return -1;
@@ -456,6 +530,8 @@ static enum tls_status die(struct tls *t, enum tls_status status)
         tls_reason_failure(&trouble, &t->failure);
     t->has_failure = true;
     t->dead = true;
+    if (status == TLS_FAILED)
+        forget_tickets(t->ctx);
     t->fed = bytes_view("", 0);
     ERR_clear_error();
     return status;

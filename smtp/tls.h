@@ -5,7 +5,9 @@
  * OpenSSL is named only in tls.c, tls_reason.c, crypto.c and cert.c. */
 #include "smtp/outcome.h"
 
-struct tls_context;                     /* one relay's (or one server's) settings; several threads may use it at once */
+/* One relay's (or one server's) settings, and the tickets of its sessions (each used once, at most an hour old);
+ * several threads may use it at once. */
+struct tls_context;
 struct tls;                             /* one connection's end */
 
 struct tls_client_params {

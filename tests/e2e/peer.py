@@ -10,6 +10,7 @@ action for each time the stage is reached (counted over all sessions), the last 
 has answered; `Gone` ends the session. `default` does what an orderly server would do."""
 import base64
 import contextlib
+import functools
 import socket
 import re
 import ssl
@@ -178,7 +179,7 @@ class Session(threading.Thread):
         self.act(self.peer.action(name))
 
     def shake_hands(self, context=None):
-        context = context or self.peer.context()
+        context = context or (self.peer.one_context if self.peer.tickets else self.peer.context())
         if self.buffer:
             raise Gone  # a client that talks before TLS is up; the test sees it in `commands`
         context.sni_callback = lambda sock, name, ctx: setattr(self, "sni", name)
@@ -353,7 +354,8 @@ class Session(threading.Thread):
 class Peer:
     """tls_mode: "starttls", "implicit" or "none". `auth`: what AUTH offers ("" offers none). cert: a name from
     certs.py. min_tls/max_tls: ssl.TLSVersion. keeps_transaction: as Exim 4.96, a refused RCPT and 554 to the
-    body leave the first MAIL open until RSET."""
+    body leave the first MAIL open until RSET.
+    tickets: one TLS context for all sessions, so that they can be resumed."""
 
     def __init__(
         self,
@@ -369,6 +371,7 @@ class Peer:
         rcvbuf=None,
         keeps_transaction=False,
         backlog=128,
+        tickets=False,
     ):
         self.on = {k: v if isinstance(v, list) else [v] for k, v in (on or {}).items()}
         self.caps, self.tls_mode, self.auth, self.cert, self.keeps_transaction = (
@@ -379,6 +382,7 @@ class Peer:
             keeps_transaction,
         )
         self.tls_settings = (min_tls, max_tls, ciphers, client_ca)
+        self.tickets = tickets
         self.lock = threading.Lock()
         self.counts, self.sessions, self.mails = {}, [], []
         self.stopped = threading.Event()
@@ -390,6 +394,10 @@ class Peer:
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
+
+    @functools.cached_property
+    def one_context(self):
+        return self.context()
 
     def context(self):
         low, high, ciphers, client_ca = self.tls_settings

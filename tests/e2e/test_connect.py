@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -110,6 +111,32 @@ class TestConnect(Fault):
         notice."""
         with Peer() as p, Gateway(relay=p.url()) as g:
             self.assertEqual(g.post(mail()).status, 200)
+
+
+class TestTickets(Fault):
+    def send_three(self, relay):
+        with Gateway(relay=relay) as g:
+            for _ in range(3):
+                self.assertEqual(g.post(mail()).status, 200)
+            self.assertEqual(g.metric("mailhatch_sessions_opened_total"), 3)
+            return g.metric("mailhatch_sessions_resumed_total")
+
+    def test_sessions_after_the_first_are_resumed(self):
+        with Peer(on={"body": reply_close("250 2.0.0 ok")}, tickets=True) as p:
+            self.assertEqual(self.send_three(p.url()), 2)
+            self.assertEqual(self.send_three(p.url()), 2, "a ticket outlived its process")
+
+    def test_in_tls_1_2_too(self):
+        v12 = ssl.TLSVersion.TLSv1_2
+        with Peer(on={"body": reply_close("250 2.0.0 ok")}, tickets=True, max_tls=v12) as p:
+            self.assertEqual(self.send_three(p.url()), 1, "the one ticket of TLS 1.2 is used once, and renewed")
+
+    def test_none_reaches_another_relay(self):
+        """Two relays, one server: the same certificate and the same ticket keys."""
+        with Peer(on={"body": reply_close("250 2.0.0 ok")}, tickets=True) as p:
+            with Gateway(relay=p.url()) as g, Gateway(relay=p.url()) as other:
+                self.assertEqual([g.post(mail()).status, other.post(mail()).status], [200, 200])
+                self.assertEqual(other.metric("mailhatch_sessions_resumed_total"), 0)
 
 
 class TestCircuit(Fault):

@@ -17,6 +17,7 @@ static const struct engine_relay_stats stats[] = {
      .waiting = 7,
      .circuit_open = true,
      .opened = 11,
+     .resumed = 4,
      .reused = 12,
      .stale = 13,
      .flights = 14},
@@ -121,6 +122,7 @@ START_TEST(test_gauges)
     assert_line("mailhatch_sessions{relay=\"main\",state=\"busy\"} 2");
     assert_line("mailhatch_sessions{relay=\"main\",state=\"connecting\"} 1");
     assert_line("mailhatch_sessions_opened_total{relay=\"main\"} 11");
+    assert_line("mailhatch_sessions_resumed_total{relay=\"main\"} 4");
     assert_line("mailhatch_session_reuse_total{relay=\"main\"} 12");
     assert_line("mailhatch_stale_sessions_total{relay=\"main\"} 13");
     assert_line("mailhatch_flights_total{relay=\"main\"} 14");

@@ -472,17 +472,12 @@ static void move(struct tls *from, struct tls *to)
         tls_feed(to, v);
 }
 
-static void pair_init(struct pair *p)
+static void pair_shake(struct pair *p)
 {
-    struct cert_set set;
-    char err[200];
     enum tls_status c = TLS_WANT_READ, s = TLS_WANT_READ;
+    char buf[16];
+    size_t n;
 
-    ck_assert_int_eq(cert_set_make(&set), 0);
-    p->client_ctx = client(&(struct tls_client_params){.host = "127.0.0.1", .ca_pem = set.ca_pem});
-    p->server_ctx = tls_context_new_server(set.chain_pem, set.key_pem, err);
-    ck_assert_msg(p->server_ctx != NULL, "%s", err);
-    cert_set_deinit(&set);
     p->client = tls_new(p->client_ctx);
     p->server = tls_new(p->server_ctx);
     for (int i = 0; i < 6 && (c != TLS_OK || s != TLS_OK); i++) {
@@ -492,9 +487,24 @@ static void pair_init(struct pair *p)
         bytes_queue_consume(tls_output(p->client), bytes_queue_len(tls_output(p->client)));
         move(p->server, p->client);
         c = tls_handshake(p->client);
+        if (c == TLS_OK)                /* the server's tickets */
+            ck_assert_int_eq(tls_read(p->client, buf, sizeof(buf), &n), TLS_WANT_READ);
         bytes_queue_consume(tls_output(p->server), bytes_queue_len(tls_output(p->server)));
     }
     ck_assert(c == TLS_OK && s == TLS_OK);
+}
+
+static void pair_init(struct pair *p)
+{
+    struct cert_set set;
+    char err[200];
+
+    ck_assert_int_eq(cert_set_make(&set), 0);
+    p->client_ctx = client(&(struct tls_client_params){.host = "127.0.0.1", .ca_pem = set.ca_pem});
+    p->server_ctx = tls_context_new_server(set.chain_pem, set.key_pem, err);
+    ck_assert_msg(p->server_ctx != NULL, "%s", err);
+    cert_set_deinit(&set);
+    pair_shake(p);
 }
 
 static void pair_deinit(struct pair *p)
@@ -534,6 +544,55 @@ START_TEST(data_both_ways)
     free(sent);
     free(seen);
     pair_deinit(&p);
+}
+END_TEST
+
+static bool shakes_resumed(struct pair *p)
+{
+    struct tls_facts facts;
+
+    tls_free(p->client);
+    tls_free(p->server);
+    pair_shake(p);
+    tls_get_facts(p->client, &facts);
+    ck_assert(facts.verified);
+    return facts.resumed;
+}
+
+/* Two tickets a handshake, each used once. */
+START_TEST(tickets)
+{
+    struct pair p;
+
+    pair_init(&p);
+    for (int i = 0; i < 40; i++)
+        ck_assert(shakes_resumed(&p));
+    pair_deinit(&p);
+}
+END_TEST
+
+/* A server that does not know the ticket shakes hands in full, and shows a certificate that is judged anew. */
+START_TEST(tickets_of_another_server)
+{
+    struct pair p, other;
+    struct smtp_outcome out;
+    struct tls *t;
+
+    pair_init(&p);
+    pair_init(&other);
+    t = tls_new(p.client_ctx);
+    tls_free(other.server);
+    other.server = tls_new(other.server_ctx);
+    ck_assert_int_eq(tls_handshake(t), TLS_WANT_READ);
+    move(t, other.server);
+    ck_assert_int_eq(tls_handshake(other.server), TLS_WANT_READ);
+    move(other.server, t);
+    ck_assert_int_eq(tls_handshake(t), TLS_FAILED);
+    tls_get_failure(t, &out);
+    ck_assert_int_eq(out.code, OUTCOME_TLS_CERT_UNTRUSTED);
+    tls_free(t);
+    pair_deinit(&p);
+    pair_deinit(&other);
 }
 END_TEST
 
@@ -709,6 +768,8 @@ int main(void)
     tcase_add_loop_test(t, answers_by_hand, 0, (int)ARRAY_LEN(by_hand));
     tcase_add_test(t, client_certificate_wanted);
     tcase_add_test(t, data_both_ways);
+    tcase_add_test(t, tickets);
+    tcase_add_test(t, tickets_of_another_server);
     tcase_add_test(t, ends);
     tcase_add_test(t, broken_record);
     tcase_add_loop_test(t, settings_refused, 0, (int)ARRAY_LEN(bad_settings));
