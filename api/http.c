@@ -3,6 +3,7 @@
 #include "api/http_guard.h"
 #include "smtp/block.h"
 
+#include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,8 +175,9 @@ static void write_raw(struct http_conn *k)
 static bool is_at_end(struct http_conn *k)
 {
     char c;
+    ssize_t n = recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT);
 
-    return recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 /* libmicrohttpd reads less than it could and then waits for an edge of epoll; none comes when what was right behind is
@@ -352,7 +354,11 @@ static enum MHD_Result on_head(struct http_conn *k, const char *method, const ch
     p->on_headers(r);
     if (!r->has_answer && !r->wants_body && r->length > DROP_MAX)
         p->on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "This endpoint takes no body.");
-    return r->has_answer ? answer_early(k) : MHD_YES;
+    if (r->has_answer)
+        return answer_early(k);
+    if (has_body(r))
+        look_soon(k);
+    return MHD_YES;
 }
 
 static enum MHD_Result drop(struct http_conn *k, size_t n)
@@ -531,6 +537,8 @@ static void run_server(struct http_server *s)
             set_due(k, s->p.write_ms);
         else
             set_due_at(k, k->r.deadline);
+        if (k->phase != PHASE_WAITING)
+            look_soon(k);               /* the client may have left while nobody watched */
         MHD_resume_connection(k->c);
     }
     MHD_run(s->daemon);
