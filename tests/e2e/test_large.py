@@ -308,6 +308,21 @@ class TestLeaving(Fault):
             self.assertEqual(g.get("/sandbox/messages").json["total"], 0)
             self.assertEqual(g.post(mail()).status, 200)
 
+    def test_client_had_left_before_we_looked(self):
+        """Head, a piece and the client's end wait together: epoll tells of them once."""
+        body = request_of(MIB)
+        with Gateway(args=["--sandbox"]) as g:
+            for kind, data, extra in (
+                ("application/json", body, ""),
+                ("application/json", bomb(32 * MIB), "Content-Encoding: gzip\r\n"),
+            ):
+                for part in (0, 1, 1000, 12000):
+                    with contextlib.closing(harness.connect(g.api)) as s:
+                        g.process.send_signal(signal.SIGSTOP)
+                        s.sendall(head(kind, len(data), extra=extra) + data[:part])
+                    g.process.send_signal(signal.SIGCONT)
+            harness.wait_for(lambda: g.metric("mailhatch_inflight_bytes") == 0, what="all room is given back")
+
     def test_client_leaves_while_it_is_worked_on(self):
         """The body is whole, so the mail goes out without him, or not at all; nobody crashes."""
         body = request_of(8 * MIB)
