@@ -241,7 +241,7 @@ class Maker:
     def not_in_the_mail(self, request):
         for name, make, probability in (
                 ("tags", lambda: ["welcome", {"name": "kind", "value": "test"}], 0.05),
-                ("metadata", lambda: {"order": self.line(3).replace("=?", "")}, 0.05),
+                ("metadata", lambda: {"order": self.line(3).replace("=?", "")[:200]}, 0.05),
                 ("envelope", lambda: {"from": "bounce@example.com"}, 0.05), ("require_tls", lambda: True, 0.05),
                 ("dsn", lambda: {"ret": "hdrs", "notify": ["failure"]}, 0.05), ("text", lambda: None, 0.02),
                 ("cc", lambda: None, 0.02)):
@@ -258,7 +258,7 @@ class Maker:
         if self.often(0.2):
             request["reply_to"] = self.addresses()
         if self.often(0.9):
-            request["subject"] = self.line(10)
+            request["subject"] = self.line(10)[:8000]
         self.content(request)
         if self.often(0.35):
             request["headers"] = self.headers()
