@@ -199,6 +199,7 @@ int api_read_mail(const struct service *s, char *json, size_t n, struct mail **m
     struct json_mail_params params;
     struct json_mail_result read;
     struct smtp_outcome o;
+    struct problem p;
     struct bytes_buf text;
     char id[37];
 
@@ -209,10 +210,10 @@ int api_read_mail(const struct service *s, char *json, size_t n, struct mail **m
     read.mail = NULL;
     if (read.code != OUTCOME_SENT) {
         crypto_uuid7(id);
-        outcome_set_local(&o, read.code, STAGE_REQUEST, DELIVERY_NOT_SENT, NULL);
+        p = problem_of_reading(&read, &o);
+        p.request_id = id;
         bytes_buf_init(&text, 0);
-        problem_write(&(struct problem){.outcome = &o, .detail = read.detail, .request_id = id, .errors = read.problems,
-                                        .n_errors = read.n_problems}, &text);
+        problem_write(&p, &text);
         *problem_out = bytes_buf_take(&text, NULL);
     }
     json_mail_result_deinit(&read);

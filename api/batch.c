@@ -73,10 +73,10 @@ static void on_done(void *ctx, const struct send_result *result)
 static void note_invalid(struct batch_item *item, const struct json_mail_result *read)
 {
     struct smtp_outcome o;
+    struct problem p = problem_of_reading(read, &o);
 
-    outcome_set_local(&o, read->code, STAGE_REQUEST, DELIVERY_NOT_SENT, NULL);
-    problem_write(&(struct problem){.outcome = &o, .detail = read->detail, .errors = read->problems,
-                                    .n_errors = read->n_problems, .request_id = item->batch->r->id}, &item->text);
+    p.request_id = item->batch->r->id;
+    problem_write(&p, &item->text);
     item->batch->failed++;
 }
 

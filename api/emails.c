@@ -144,11 +144,9 @@ static struct submission *begin(struct api *a, struct http_request *r, bool is_b
 static void refuse(struct http_request *r, const struct json_mail_result *read)
 {
     struct smtp_outcome o;
+    struct problem p = problem_of_reading(read, &o);
 
-    outcome_set_local(&o, read->code, STAGE_REQUEST, DELIVERY_NOT_SENT, NULL);
-    answer_problem(r,
-                   &(struct problem){
-                       .outcome = &o, .detail = read->detail, .errors = read->problems, .n_errors = read->n_problems});
+    answer_problem(r, &p);
 }
 
 void emails_on_body(struct api *a, struct http_request *r)

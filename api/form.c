@@ -58,17 +58,6 @@ bool form_is_plain(struct bytes_view v)
     return bytes_is_utf8(v);
 }
 
-int form_hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
-}
-
 static void part_deinit(struct form_part *p)
 {
     free(p->name);

@@ -80,7 +80,7 @@ static int read_extended(struct form *f, const struct form_param *p, char **out)
     if (!text)
         return form_no_memory(f);
     for (i = (size_t)(quote - v.p) + 1; i < v.n; i++) {
-        int high = v.n - i > 2 ? form_hex_digit(v.p[i + 1]) : -1, low = v.n - i > 2 ? form_hex_digit(v.p[i + 2]) : -1;
+        int high = v.n - i > 2 ? bytes_hex_value(v.p[i + 1]) : -1, low = v.n - i > 2 ? bytes_hex_value(v.p[i + 2]) : -1;
         if (v.p[i] == '%' && high >= 0 && low >= 0) {
             text[n++] = (char)(high * 16 + low);
             i += 2;

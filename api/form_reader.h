@@ -46,8 +46,6 @@ int form_no_memory(struct form *f);
 const char *form_shown(struct bytes_view v, char out[FORM_SHOWN_MAX]);
 /* Text that may stand in a name: UTF-8 without controls. */
 bool form_is_plain(struct bytes_view v);
-/* One hexadecimal digit's value, or -1. */
-int form_hex_digit(char c);
 /* The value of the part at hand grows; and it is complete. */
 int form_part_add(struct form *f, const char *p, size_t n) MUST_CHECK;
 int form_part_done(struct form *f) MUST_CHECK;

@@ -70,13 +70,13 @@ static int feed_escape(struct form *f, char c)
     struct form_urlencoded *u = &f->reader->urlencoded;
     char octet;
 
-    if (form_hex_digit(c) < 0)
+    if (bytes_hex_value(c) < 0)
         return form_refuse_part(f, "a \"%%\" is not followed by two hexadecimal digits");
     if (u->escape_n < sizeof(u->escape)) {
         u->escape[u->escape_n++] = c;
         return 0;
     }
-    octet = (char)(form_hex_digit(u->escape[1]) * 16 + form_hex_digit(c));
+    octet = (char)(bytes_hex_value(u->escape[1]) * 16 + bytes_hex_value(c));
     u->escape_n = 0;
     return add(f, &octet, 1);
 }

@@ -35,12 +35,12 @@ static enum kind kind_of(const char *name)
     return TEXT;
 }
 
-struct form_reader {
+struct form_fields {
     struct json_reader *r;
     struct json_tree *tree;
 };
 
-static void add_item(struct form_reader *f, const char *name, cJSON *item)
+static void add_item(struct form_fields *f, const char *name, cJSON *item)
 {
     if (item && cJSON_AddItemToObject(f->tree->root, name, item))
         return;
@@ -49,7 +49,7 @@ static void add_item(struct form_reader *f, const char *name, cJSON *item)
 }
 
 /* NULL with a problem noted. */
-static cJSON *parse_structure(struct form_reader *f, const struct form_part *p, const char *pointer)
+static cJSON *parse_structure(struct form_fields *f, const struct form_part *p, const char *pointer)
 {
     struct json_text t;
     cJSON *item = NULL;
@@ -66,7 +66,7 @@ static cJSON *parse_structure(struct form_reader *f, const struct form_part *p, 
 }
 
 /* curl -F calendar=@invite.ics: the content alone, whose METHOD line tells the rest. */
-static cJSON *wrap_calendar(struct form_reader *f, struct bytes_view v)
+static cJSON *wrap_calendar(struct form_fields *f, struct bytes_view v)
 {
     cJSON *object = cJSON_CreateObject(), *content = json_tree_new_string(f->tree, v);
 
@@ -77,7 +77,7 @@ static cJSON *wrap_calendar(struct form_reader *f, struct bytes_view v)
     return NULL;
 }
 
-static void add_structure(struct form_reader *f, const struct form_part *p, const char *pointer)
+static void add_structure(struct form_fields *f, const struct form_part *p, const char *pointer)
 {
     struct bytes_view v = bytes_view(p->data, p->n);
     size_t blank = strspn(p->data, " \t\r\n");
@@ -95,7 +95,7 @@ static void add_structure(struct form_reader *f, const struct form_part *p, cons
     add_item(f, p->name, json_tree_new_string(f->tree, v));
 }
 
-static void add_to_list(struct form_reader *f, const struct form_part *p)
+static void add_to_list(struct form_fields *f, const struct form_part *p)
 {
     cJSON *list = cJSON_GetObjectItemCaseSensitive(f->tree->root, p->name), *item;
 
@@ -112,7 +112,7 @@ static void add_to_list(struct form_reader *f, const struct form_part *p)
     f->r->no_memory = true;
 }
 
-static void add_truth(struct form_reader *f, const struct form_part *p)
+static void add_truth(struct form_fields *f, const struct form_part *p)
 {
     bool yes = strcmp(p->data, "true") == 0 || strcmp(p->data, "1") == 0 || strcmp(p->data, "on") == 0;
     bool no = strcmp(p->data, "false") == 0 || strcmp(p->data, "0") == 0;
@@ -120,7 +120,7 @@ static void add_truth(struct form_reader *f, const struct form_part *p)
     add_item(f, p->name, yes || no ? cJSON_CreateBool(yes) : cJSON_CreateString(p->data));
 }
 
-static void add_field(struct form_reader *f, const struct form_part *p)
+static void add_field(struct form_fields *f, const struct form_part *p)
 {
     enum kind kind = kind_of(p->name);
     char pointer[FORM_NAME_MAX + 2];
@@ -253,7 +253,7 @@ void json_mail_read_form(struct form *form, const struct json_mail_params *p, st
 {
     struct json_reader r = {.params = p, .out = out, .prefix = ""};
     struct json_tree tree;
-    struct form_reader f = {&r, &tree};
+    struct form_fields f = {&r, &tree};
 
     *out = (struct json_mail_result){.mail = mail_new()};
     bytes_buf_init(&r.not_yet, 1024);

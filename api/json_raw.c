@@ -8,14 +8,6 @@
 
 /* A finished message with what its query says of the envelope. */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* RFC 3986 §2.1, in place; "%" without two digits stays. "+" is itself: ann+tag@example.com is an address. False: there
  * was a NUL, behind which nothing would be seen. */
 static bool percent_decode(char *s)
@@ -24,8 +16,8 @@ static bool percent_decode(char *s)
     bool whole = true;
 
     for (; *s; s++) {
-        if (*s == '%' && hex_value(s[1]) >= 0 && hex_value(s[2]) >= 0) {
-            *to = (char)(hex_value(s[1]) << 4 | hex_value(s[2]));
+        if (*s == '%' && bytes_hex_value(s[1]) >= 0 && bytes_hex_value(s[2]) >= 0) {
+            *to = (char)(bytes_hex_value(s[1]) << 4 | bytes_hex_value(s[2]));
             whole = whole && *to++ != '\0';
             s += 2;
         } else {

@@ -61,23 +61,11 @@ static int no_memory(struct reader *r)
     return -1;
 }
 
-static size_t utf8_sequence(const char *p, size_t n)
-{
-    const unsigned char *u = (const unsigned char *)p;
-    size_t len = *u >= 0xF0 ? 4 : *u >= 0xE0 ? 3 : 2;
-
-    if (n >= 2 && *u >= 0xC2 && *u < 0xE0)      /* most of what is not ASCII, west of Asia */
-        return (u[1] & 0xC0) == 0x80 ? 2 : 0;
-    if (n >= 3 && *u >= 0xE3 && *u < 0xED)      /* and most of Asia: without the shortest forms and surrogates */
-        return (u[1] & 0xC0) == 0x80 && (u[2] & 0xC0) == 0x80 ? 3 : 0;
-    return len <= n && bytes_is_utf8(bytes_view(p, len)) ? len : 0;
-}
-
 void json_text_add_pointer_step(struct bytes_buf *pointer, struct bytes_view name)
 {
     bytes_buf_add_char(pointer, '/');
     for (size_t i = 0; i < name.n;) {
-        size_t len = (unsigned char)name.p[i] < 0x80 ? 1 : utf8_sequence(name.p + i, name.n - i);
+        size_t len = bytes_utf8_length(name.p + i, name.n - i);
         if (name.p[i] == '~')
             bytes_buf_add_str(pointer, "~0");
         else if (name.p[i] == '/')
@@ -164,34 +152,12 @@ static long hex4(const struct reader *r, size_t i)
     if (r->n - i < 4 || i > r->n)
         return -1;
     for (size_t k = i; k < i + 4; k++) {
-        char c = r->p[k];
-        if (c >= '0' && c <= '9')
-            v = v * 16 + (c - '0');
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            v = v * 16 + ((c | 32) - 'a' + 10);
-        else
+        int digit = bytes_hex_value(r->p[k]);
+        if (digit < 0)
             return -1;
+        v = v * 16 + digit;
     }
     return v;
-}
-
-static void add_utf8(struct bytes_buf *b, unsigned long c)
-{
-    if (c < 0x80) {
-        bytes_buf_add_char(b, (char)c);
-    } else if (c < 0x800) {
-        bytes_buf_add_char(b, (char)(0xC0 | c >> 6));
-        bytes_buf_add_char(b, (char)(0x80 | (c & 63)));
-    } else if (c < 0x10000) {
-        bytes_buf_add_char(b, (char)(0xE0 | c >> 12));
-        bytes_buf_add_char(b, (char)(0x80 | (c >> 6 & 63)));
-        bytes_buf_add_char(b, (char)(0x80 | (c & 63)));
-    } else {
-        bytes_buf_add_char(b, (char)(0xF0 | c >> 18));
-        bytes_buf_add_char(b, (char)(0x80 | (c >> 12 & 63)));
-        bytes_buf_add_char(b, (char)(0x80 | (c >> 6 & 63)));
-        bytes_buf_add_char(b, (char)(0x80 | (c & 63)));
-    }
 }
 
 /* r->i is at the 'u' of an escape; leaves it behind the last digit. */
@@ -199,6 +165,7 @@ static int read_unicode_escape(struct reader *r, struct bytes_buf *key)
 {
     size_t start = r->i - 1;
     long c = hex4(r, r->i + 1), low;
+    char utf8[4];
 
     if (c < 0)
         return refuse(r, "\\u needs four hexadecimal digits");
@@ -217,7 +184,7 @@ static int read_unicode_escape(struct reader *r, struct bytes_buf *key)
             return -1;
     }
     if (key)
-        add_utf8(key, (unsigned long)c);
+        bytes_buf_add(key, utf8, bytes_put_utf8((unsigned long)c, utf8));
     return 0;
 }
 
@@ -245,7 +212,7 @@ static int read_escape(struct reader *r, struct bytes_buf *key)
 /* A character beyond ASCII. */
 static int read_wide(struct reader *r, struct bytes_buf *key)
 {
-    size_t len = utf8_sequence(r->p + r->i, r->n - r->i);
+    size_t len = bytes_utf8_length(r->p + r->i, r->n - r->i);
 
     if (!len && add_defect(r, JSON_INVALID_UTF8, r->i, key != NULL) < 0)
         return -1;

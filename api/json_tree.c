@@ -8,35 +8,10 @@
 /* No octet of checked and mended text is 0xFF, so no caller can write a mark. */
 #define MARK '\xFF'
 
-static int hex_value(char c)
-{
-    return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
-}
-
 static unsigned long hex4(const char *p)
 {
-    return (unsigned long)(hex_value(p[0]) << 12 | hex_value(p[1]) << 8 | hex_value(p[2]) << 4 | hex_value(p[3]));
-}
-
-static char *put_utf8(char *to, unsigned long c)
-{
-    if (c < 0x80) {
-        *to++ = (char)c;
-        return to;
-    }
-    if (c < 0x800) {
-        *to++ = (char)(0xC0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            *to++ = (char)(0xE0 | c >> 12);
-        } else {
-            *to++ = (char)(0xF0 | c >> 18);
-            *to++ = (char)(0x80 | (c >> 12 & 63));
-        }
-        *to++ = (char)(0x80 | (c >> 6 & 63));
-    }
-    *to++ = (char)(0x80 | (c & 63));
-    return to;
+    return (unsigned long)(bytes_hex_value(p[0]) << 12 | bytes_hex_value(p[1]) << 8 | bytes_hex_value(p[2]) << 4 |
+                           bytes_hex_value(p[3]));
 }
 
 /* The text is checked, so every escape is whole, and what it means is never longer than itself. */
@@ -63,7 +38,7 @@ static size_t unescape(char *p, size_t n)
                 c = 0x10000 + ((c - 0xD800) << 10) + (hex4(from + 2) - 0xDC00);
                 from += 6;
             }
-            to = put_utf8(to, c);
+            to += bytes_put_utf8(c, to);
         }
     }
     return (size_t)(to - p);

@@ -394,6 +394,13 @@ static void add_conversation(struct bytes_buf *out, const struct problem *p)
         add_cause(out, p);
 }
 
+struct problem problem_of_reading(const struct json_mail_result *read, struct smtp_outcome *o)
+{
+    outcome_set_local(o, read->code, STAGE_REQUEST, DELIVERY_NOT_SENT, NULL);
+    return (struct problem){
+        .outcome = o, .detail = read->detail, .errors = read->problems, .n_errors = read->n_problems};
+}
+
 void problem_write(const struct problem *p, struct bytes_buf *out)
 {
     const struct smtp_outcome *o = p->outcome;

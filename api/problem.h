@@ -15,6 +15,8 @@ struct problem {                        /* everything borrowed */
     size_t n_errors;
 };
 
+/* Of a request that was not read as a mail; *o is filled for it. */
+struct problem problem_of_reading(const struct json_mail_result *read, struct smtp_outcome *o);
 void problem_write(const struct problem *p, struct bytes_buf *out);     /* the whole object */
 void problem_write_detail(const struct problem *p, struct bytes_buf *out);      /* the sentence or two, as plain text */
 /* the catalogue's, or a variant for this port, provider or enhanced code */

@@ -65,9 +65,10 @@ void submission_free(struct submission *s)
         return;
     json_mail_result_deinit(&s->read);
     message_free(s->message);
-    json_batch_deinit(&s->batch);
-    for (size_t i = 0; i < ARRAY_LEN(s->messages); i++)
+    for (size_t i = 0; s->messages && i < s->batch.n_items; i++)
         message_free(s->messages[i]);
+    free(s->messages);
+    json_batch_deinit(&s->batch);
     for (size_t i = 0; i < s->n_arguments; i++) {
         free(s->arguments[i].name);
         free(s->arguments[i].value);
@@ -180,6 +181,8 @@ static void read_batch(struct submission *s, const struct json_mail_params *para
     json_batch_read(body, n, params, b);
     if (b->whole.code == OUTCOME_SENT && b->n_invalid && !s->is_permissive)
         json_batch_refuse(b);
+    if (b->whole.code == OUTCOME_SENT && !(s->messages = calloc(b->n_items, sizeof(struct message *))))
+        b->whole.code = OUTCOME_INTERNAL_ERROR;
     for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++)
         s->messages[i] = prepare(s, &b->items[i]);
     block_free(b->body);                /* the mails are composed */

@@ -17,7 +17,7 @@ struct submission {
     struct json_mail_result read;       /* not a batch */
     struct message *message;            /* taken over by who sends it; NULL when read.code is not SENT */
     struct json_batch batch;
-    struct message *messages[JSON_BATCH_MAX];   /* NULL: that item is not right */
+    struct message **messages;          /* of the batch, n_items; NULL: that item is not right */
 
     struct intake intake;               /* the rest is submission.c's */
     struct json_argument *arguments;    /* of the query, for a finished message */

@@ -9,15 +9,6 @@
 
 /* Reads a relay's URL. */
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool fail(char why_out[200], const char *why)
 {
     snprintf(why_out, 200, "%s", why);
@@ -35,7 +26,8 @@ static bool decode(struct bytes_view in, char **out, char why_out[200])
     for (size_t i = 0; i < in.n; i++) {
         char c = in.p[i];
         if (c == '%') {
-            int high = i + 2 < in.n ? hex(in.p[i + 1]) : -1, low = i + 2 < in.n ? hex(in.p[i + 2]) : -1;
+            int high = i + 2 < in.n ? bytes_hex_value(in.p[i + 1]) : -1;
+            int low = i + 2 < in.n ? bytes_hex_value(in.p[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return fail(why_out,
                             "a % in user or password is not followed by two hex digits (write % itself as %25)");
@@ -84,7 +76,7 @@ static bool read_port(struct bytes_view digits, struct config_url *u, char why_o
 static bool is_ipv6_text(struct bytes_view v)
 {
     for (size_t i = 0; i < v.n; i++)
-        if (hex(v.p[i]) < 0 && v.p[i] != ':' && v.p[i] != '.')
+        if (bytes_hex_value(v.p[i]) < 0 && v.p[i] != ':' && v.p[i] != '.')
             return false;
     return memchr(v.p, ':', v.n) != NULL;
 }

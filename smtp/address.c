@@ -170,14 +170,6 @@ static const char *domain_fault(struct bytes_view domain)
     return NULL;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* RFC 5321 §4.1.3: Snum 3("." Snum), each 0–255 without a leading zero. */
 static bool is_ipv4(struct bytes_view v)
 {
@@ -206,7 +198,7 @@ static bool is_ipv6(struct bytes_view v)
     bool gap = false;
 
     for (size_t i = 0; i < v.n; i++) {
-        if (hex_value(v.p[i]) >= 0) {
+        if (bytes_hex_value(v.p[i]) >= 0) {
             groups += !digits;
             if (++digits > 4)
                 return false;

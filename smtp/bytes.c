@@ -56,8 +56,9 @@ bool bytes_is_ascii(struct bytes_view v)
 }
 
 /* RFC 3629 §4: the well-formed sequences, by first byte; returns the length, 0 when broken. */
-static size_t utf8_sequence(const unsigned char *p, size_t n)
+size_t bytes_utf8_length(const char *text, size_t n)
 {
+    const unsigned char *p = (const unsigned char *)text;
     unsigned char c = p[0], low = 0x80, high = 0xBF;
     size_t len;
 
@@ -86,15 +87,32 @@ static size_t utf8_sequence(const unsigned char *p, size_t n)
 
 bool bytes_is_utf8(struct bytes_view v)
 {
-    const unsigned char *p = (const unsigned char *)v.p;
-
     for (size_t i = 0; i < v.n;) {
-        size_t len = utf8_sequence(p + i, v.n - i);
+        size_t len = bytes_utf8_length(v.p + i, v.n - i);
         if (!len)
             return false;
         i += len;
     }
     return true;
+}
+
+size_t bytes_put_utf8(unsigned long c, char to[4])
+{
+    size_t len = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char leads[] = {0, 0, 0xC0, 0xE0, 0xF0};
+
+    for (size_t i = len; i-- > 1; c >>= 6)
+        to[i] = (char)(0x80 | (c & 63));
+    to[0] = (char)(leads[len] | c);
+    return len;
+}
+
+int bytes_hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 32);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Optimal string alignment, three rows of its table at a time. */

@@ -26,6 +26,9 @@ bool bytes_equal(struct bytes_view a, struct bytes_view b);
 bool bytes_equal_nocase(struct bytes_view a, struct bytes_view b);      /* ASCII case only */
 bool bytes_starts_nocase(struct bytes_view a, const char *prefix);
 bool bytes_is_utf8(struct bytes_view v);                                /* strict RFC 3629 */
+size_t bytes_utf8_length(const char *p, size_t n);                      /* of the character at p; 0: broken. n >= 1 */
+size_t bytes_put_utf8(unsigned long c, char to[4]);                     /* returns its length */
+int bytes_hex_value(char c);                                            /* of one digit, or -1 */
 bool bytes_is_ascii(struct bytes_view v);
 
 /* Eight octets at a time. In a word of marks the top bit of an octet says that it is one of those looked for; the first
