@@ -17,7 +17,7 @@ TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
 SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw",
-                                       "idn", "crypto", "sandbox")}
+                                       "idn", "crypto", "sandbox", "diagnose", "trace")}
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
@@ -27,7 +27,7 @@ COMPOSITION_ROOT = {"service/main.c", "service/cli.c"}
 
 # Which files may name which foreign headers. A header that matches several patterns goes by the first.
 SOCKET_FILES = ("smtp/loop.c", "smtp/conn.c", "smtp/dial.[ch]", "smtp/probe.c", "smtp/resolve.[ch]", "smtp/sandbox*.c",
-                "api/http*.c", "api/listen.c")
+                "smtp/diagnose_io.[ch]", "api/http*.c", "api/listen.c")
 FOREIGN = (
     ("microhttpd.h", ("api/http*.[ch]",)),
     ("cjson/*", ("api/json_*.[ch]",)),
@@ -47,7 +47,7 @@ LIBC = set("""assert.h ctype.h endian.h errno.h fcntl.h float.h getopt.h inttype
 
 PURE = [f"smtp/{name}.{suffix}" for suffix in "ch" for name in
         ("bytes", "address", "address_list", "raw", "reply", "ehlo", "outcome", "classify", "sasl", "session*", "dot",
-         "mime*", "idn", "mail")]
+         "mime*", "idn", "mail", "trace")]
 NOT_IN_PURE = ("sys/*", "netinet/*", "arpa/*", "net/*", "netdb.h", "poll.h", "time.h", "unistd.h", "pthread.h",
                "signal.h", "openssl/*")
 PURE_CALLS = re.compile(r"(?<![\w.>])(fopen|printf|fprintf|puts|fputs|fwrite|perror|getenv|time|gettimeofday)\s*\(")
