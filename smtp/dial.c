@@ -65,7 +65,7 @@ enum dial_io dial_recv(int fd, char *buf, size_t cap, size_t *n_out)
 
 /* ---- what failures mean together ---- */
 
-static enum outcome_code code_of(int error)
+enum outcome_code dial_code_of_errno(int error)
 {
     switch (error) {
     case ECONNREFUSED:
@@ -109,8 +109,8 @@ static void describe(const struct dial *d, uint64_t now, struct smtp_outcome *ou
         int error = d->tries[i].error;
         char address[64];
         resolve_address_text(&d->v[i], address);
-        if (telling(code_of(error)) > telling(code))
-            code = code_of(error);
+        if (telling(dial_code_of_errno(error)) > telling(code))
+            code = dial_code_of_errno(error);
         if (error == ETIMEDOUT)
             bytes_buf_printf(&reason, "%s%s: no answer within %u ms", i ? "; " : "", address,
                              d->p.connect_ms < d->p.connect_total_ms ? d->p.connect_ms : d->p.connect_total_ms);

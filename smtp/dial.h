@@ -26,6 +26,9 @@ struct dial_params {
 struct dial *dial_start(const struct dial_params *p) MUST_CHECK;        /* NULL: no memory */
 void dial_cancel(struct dial *d);                                       /* on_done will not run; NULL is allowed */
 
+/* connect_refused, network_unreachable, connect_timeout or connect_failed. */
+enum outcome_code dial_code_of_errno(int error);
+
 /* send and recv, non-blocking and without SIGPIPE. */
 enum dial_io { DIAL_OK, DIAL_AGAIN, DIAL_EOF, DIAL_ERROR /* errno says which */ };
 enum dial_io dial_send(int fd, struct bytes_view v, size_t *n_out);

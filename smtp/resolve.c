@@ -50,7 +50,7 @@ struct resolver {
 
 /* ---- addresses ---- */
 
-static void set_port(struct resolve_address *a, uint16_t port)
+void resolve_set_port(struct resolve_address *a, uint16_t port)
 {
     if (a->addr.ss_family == AF_INET6)
         ((struct sockaddr_in6 *)&a->addr)->sin6_port = htons(port);
@@ -156,6 +156,26 @@ static void look_up(const char *host, struct resolve_answer *a)
         freeaddrinfo(list);
 }
 
+void resolve_now(const char *host, uint16_t port, struct resolve_answer *a)
+{
+    memset(a, 0, sizeof(*a));
+    if (literal(host, &a->v[0])) {
+        a->ok = true;
+        a->n = 1;
+    } else {
+        look_up(host, a);
+    }
+    for (size_t i = 0; i < a->n; i++)
+        resolve_set_port(&a->v[i], port);
+}
+
+bool resolve_is_literal(const char *host)
+{
+    struct resolve_address a;
+
+    return literal(host, &a);
+}
+
 /* ---- answers ---- */
 
 static void deliver(struct loop_msg *m)
@@ -174,7 +194,7 @@ static void post(struct loop *loop, struct resolve_answer *to, const struct reso
     to->n = from->n;
     memcpy(to->v, from->v, from->n * sizeof(from->v[0]));
     for (size_t i = 0; i < to->n; i++)
-        set_port(&to->v[i], port);
+        resolve_set_port(&to->v[i], port);
     to->msg.on_msg = deliver;
     loop_post(loop, &to->msg);
 }

@@ -35,5 +35,10 @@ void resolver_free(struct resolver *r);                         /* joins its thr
  * The asker keeps ctx alive until then. 0, or -1 without memory (no answer will come). */
 int resolver_lookup(struct resolver *r, const char *host, uint16_t port, struct loop *loop,
                     void (*on_answer)(void *, struct resolve_answer *), void *ctx);
+/* The same question asked on the caller's own thread, which blocks for as long as the system's resolver likes: for
+ * threads that may. *a: ok, failure, n and v. */
+void resolve_now(const char *host, uint16_t port, struct resolve_answer *a);
+bool resolve_is_literal(const char *host);                      /* "192.0.2.1", "::1", "[::1]" */
+void resolve_set_port(struct resolve_address *a, uint16_t port);
 void resolve_address_text(const struct resolve_address *a, char out[64]);                       /* "192.0.2.10" */
 #endif

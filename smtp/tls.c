@@ -1,6 +1,7 @@
 #include "smtp/tls.h"
 
 #include "smtp/crypto.h"
+#include "smtp/tls_peer.h"
 #include "smtp/tls_reason.h"
 
 #include <openssl/err.h>
@@ -22,7 +23,7 @@
 struct tls_context {
     atomic_uint refs;                   /* the owner's and one for each struct tls */
     SSL_CTX *ssl;
-    bool server;
+    bool server, inspect;
     char *host;                         /* NULL for servers; without brackets or a last dot */
     bool host_is_ip;
     unsigned char pins[PINS_MAX][32];
@@ -42,8 +43,8 @@ struct tls {
     size_t n_first;
     bool eof, handshaken, dead;
     bool client_cert_asked;
-    bool has_failure;
-    struct smtp_outcome failure;
+    bool has_failure, has_verdict;      /* verdict: what would have been the failure without ctx->inspect */
+    struct smtp_outcome failure, verdict;
 };
 
 /* ---- the BIO ---- */
@@ -138,13 +139,8 @@ static void refuse_pins(struct tls *t, STACK_OF(X509) *chain)
     bytes_buf_deinit(&pin);
 }
 
-/* In place of OpenSSL's own call, because the certificate at fault is only known in here. */
-static int verify(X509_STORE_CTX *x, void *arg)
+static int judge(X509_STORE_CTX *x, struct tls *t)
 {
-    SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
-    struct tls *t = SSL_get_app_data(ssl);
-
-    (void)arg;
     if (X509_verify_cert(x) <= 0) {
         if (X509_STORE_CTX_get_error(x) == X509_V_OK)
             X509_STORE_CTX_set_error(x, X509_V_ERR_UNSPECIFIED);
@@ -157,6 +153,24 @@ static int verify(X509_STORE_CTX *x, void *arg)
         X509_STORE_CTX_set_error(x, X509_V_ERR_APPLICATION_VERIFICATION);
         return 0;
     }
+    return 1;
+}
+
+/* In place of OpenSSL's own call, because the certificate at fault is only known in here. The error stays in *x and
+ * becomes the connection's verify result, so one that goes on is never called verified. */
+static int verify(X509_STORE_CTX *x, void *arg)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls *t = SSL_get_app_data(ssl);
+
+    (void)arg;
+    if (judge(x, t))
+        return 1;
+    if (!t->ctx->inspect)
+        return 0;
+    t->verdict = t->failure;
+    t->has_verdict = true;
+    t->has_failure = false;
     return 1;
 }
 
@@ -364,6 +378,19 @@ static int set_pins(struct tls_context *c, const char *pins, char err_out[200])
     return c->n_pins ? 0 : fail(err_out, "The list of pins is empty", NULL);
 }
 
+/* OpenSSL 3 takes TLS 1.0 and 1.1 at security level 0 only. */
+static int set_only(SSL_CTX *ssl, enum tls_only only, char err_out[200])
+{
+    static const int versions[] = {0, TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION};
+
+    SSL_CTX_set_security_level(ssl, 0);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+    if (!SSL_CTX_set_cipher_list(ssl, "ALL:!aNULL:@SECLEVEL=0") || !SSL_CTX_set_min_proto_version(ssl, versions[only]) ||
+        !SSL_CTX_set_max_proto_version(ssl, versions[only]))
+        return fail(err_out, "This TLS version cannot be asked for", NULL);
+    return 0;
+}
+
 struct tls_context *tls_context_new_client(const struct tls_client_params *p, char err_out[200])
 {
     struct tls_context *c = context_new(TLS_client_method(), false);
@@ -373,13 +400,15 @@ struct tls_context *tls_context_new_client(const struct tls_client_params *p, ch
         fail(err_out, "No TLS context", NULL);
         return NULL;
     }
+    c->inspect = p->inspect || p->only != TLS_ONLY_ANY;
     SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(c->ssl, verify, NULL);
     SSL_CTX_set_client_cert_cb(c->ssl, client_cert_asked);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(c->ssl, keep_ticket);
     if (set_host(c, p->host, err_out) < 0 || set_trust(c->ssl, p, err_out) < 0 ||
-        (p->crl_file && set_crl(c->ssl, p->crl_file, err_out) < 0) || (p->pins && set_pins(c, p->pins, err_out) < 0)) {
+        (p->crl_file && set_crl(c->ssl, p->crl_file, err_out) < 0) || (p->pins && set_pins(c, p->pins, err_out) < 0) ||
+        (p->only != TLS_ONLY_ANY && set_only(c->ssl, p->only, err_out) < 0)) {
         tls_context_free(c);
         return NULL;
     }
@@ -633,6 +662,18 @@ void tls_get_failure(const struct tls *t, struct smtp_outcome *out)
         *out = t->failure;
     else
         outcome_set_local(out, OUTCOME_TLS_HANDSHAKE_FAILED, STAGE_TLS, DELIVERY_NOT_SENT, "The handshake did not end");
+}
+
+bool tls_get_verdict(const struct tls *t, struct smtp_outcome *out)
+{
+    if (t->has_verdict)
+        *out = t->verdict;
+    return !t->has_verdict;
+}
+
+void tls_get_chain(const struct tls *t, struct tls_chain *out)
+{
+    tls_peer_read_chain(t->ssl, t->ctx->host ? t->ctx->host : "", t->ctx->host_is_ip, out);
 }
 
 /* ---- the probe ---- */

@@ -2,8 +2,9 @@
 #define SMTP_TLS_H
 /* TLS over memory: contexts, handshake, verification, and the reasons when it fails. No sockets: cipher text is fed
  * in and taken out of a queue, so one send(2) carries a whole flight, and tests run client against server in memory.
- * OpenSSL is named only in tls.c, tls_reason.c, crypto.c and cert.c. */
+ * OpenSSL is named only in tls*.c, crypto.c and cert.c. */
 #include "smtp/outcome.h"
+#include "smtp/tls_chain.h"
 
 /* One relay's (or one server's) settings, and the tickets of its sessions (each used once, at most an hour old);
  * several threads may use it at once. */
@@ -18,6 +19,11 @@ struct tls_client_params {
     const char *crl_file;               /* NULL: no revocation check; else of the leaf */
     const char *pins;                   /* NULL, or comma list of sha256/BASE64 of the SPKI; one must match the
                                          * leaf or an issuer in the chain */
+    /* For a diagnosis only. */
+    bool inspect;                       /* a bad certificate does not end the handshake; see tls_get_verdict */
+    /* TLS_ONLY_…: that version and no other, at security level 0, whatever the certificate. Such a connection tells
+     * what the server takes; it never carries a credential or a mail. */
+    enum tls_only { TLS_ONLY_ANY, TLS_ONLY_10, TLS_ONLY_11, TLS_ONLY_12, TLS_ONLY_13 } only;
 };
 /* TLS ≥ 1.2, security level 2, no renegotiation, no compression, SSL_MODE_RELEASE_BUFFERS, verification always on.
  * NULL: err_out says why. */
@@ -52,6 +58,11 @@ void tls_get_facts(const struct tls *t, struct tls_facts *out);
  * only), tls_closed, tls_on_plaintext_port (the peer's first bytes are printable text), else tls_handshake_failed; and
  * protocol_error when a record is broken after the handshake. */
 void tls_get_failure(const struct tls *t, struct smtp_outcome *out);
+
+/* inspect: true when the certificate is good; else *out is the outcome that ends a handshake without `inspect`. */
+bool tls_get_verdict(const struct tls *t, struct smtp_outcome *out);
+/* The chain as the server sent it, after the handshake. */
+void tls_get_chain(const struct tls *t, struct tls_chain *out);
 
 /* The bytes of one ClientHello for a probe (0: no room), and the judgement on what came back: does the peer speak TLS?
  * -1 not enough bytes yet, 0 no, 1 yes. */

@@ -1,5 +1,7 @@
 #include "smtp/tls_reason.h"
 
+#include "smtp/tls_text.h"
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -14,32 +16,11 @@ static void set(struct smtp_outcome *out, enum outcome_code code, struct bytes_b
     bytes_buf_deinit(reason);
 }
 
-/* What a certificate says of itself is the peer's text: only printable characters go on. */
-static void add_clean(struct bytes_buf *b, const char *p, size_t n)
-{
-    bool utf8 = bytes_is_utf8(bytes_view(p, n));
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-        bytes_buf_add_char(b, c < 0x20 || c == 0x7F || (c > 0x7F && !utf8) ? '?' : p[i]);
-    }
-}
-
 static void add_name(struct bytes_buf *b, const X509_NAME *name)
 {
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *p = NULL;
-    long n;
-
-    if (!bio)
-        return;
-    X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
-    n = BIO_get_mem_data(bio, &p);
     bytes_buf_add_char(b, '"');
-    if (n > 0)
-        add_clean(b, p, n > 80 ? 80 : (size_t)n);
+    tls_text_add_name(b, name, 80);
     bytes_buf_add_char(b, '"');
-    BIO_free(bio);
 }
 
 static void add_time(struct bytes_buf *b, const ASN1_TIME *t)
@@ -53,14 +34,6 @@ static void add_time(struct bytes_buf *b, const ASN1_TIME *t)
         bytes_buf_add_str(b, "an unreadable date");
 }
 
-static void add_ip(struct bytes_buf *b, const unsigned char *p, int n)
-{
-    if (n == 4)
-        bytes_buf_printf(b, "%u.%u.%u.%u", p[0], p[1], p[2], p[3]);
-    for (int i = 0; n == 16 && i < 16; i += 2)
-        bytes_buf_printf(b, "%s%x", i ? ":" : "", (unsigned)(p[i] << 8 | p[i + 1]));
-}
-
 static void add_san(struct bytes_buf *b, X509 *cert)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
@@ -72,9 +45,10 @@ static void add_san(struct bytes_buf *b, X509 *cert)
             continue;
         bytes_buf_add_str(b, shown++ ? ", " : " It has: ");
         if (g->type == GEN_DNS)
-            add_clean(b, (const char *)ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName));
+            tls_text_add_clean(b, (const char *)ASN1_STRING_get0_data(g->d.dNSName),
+                               (size_t)ASN1_STRING_length(g->d.dNSName));
         else
-            add_ip(b, ASN1_STRING_get0_data(g->d.iPAddress), ASN1_STRING_length(g->d.iPAddress));
+            tls_text_add_ip(b, ASN1_STRING_get0_data(g->d.iPAddress), ASN1_STRING_length(g->d.iPAddress));
     }
     if (!shown)
         bytes_buf_add_str(b, " It has no subjectAltName at all; a common name does not count.");
@@ -288,7 +262,7 @@ static enum outcome_code judge(const struct tls_trouble *t, unsigned long e, int
     }
     if (is_text(t->first)) {
         bytes_buf_add_str(b, "The server's first bytes are plain text: ");
-        add_clean(b, t->first.p, t->first.n);
+        tls_text_add_clean(b, t->first.p, t->first.n);
         return OUTCOME_TLS_ON_PLAINTEXT_PORT;
     }
     if (is_about_version(e, alert) || (version && version < 0x0303)) {
