@@ -308,6 +308,12 @@ void bytes_queue_consume(struct bytes_queue *q, size_t n)
         q->off = q->n = 0;
 }
 
+void bytes_queue_truncate(struct bytes_queue *q, size_t n)
+{
+    if (n < bytes_queue_len(q))
+        q->n = q->off + n;
+}
+
 void bytes_queue_release(struct bytes_queue *q)
 {
     if (bytes_queue_len(q) == 0)

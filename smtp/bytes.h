@@ -92,6 +92,7 @@ void bytes_queue_add(struct bytes_queue *q, const void *p, size_t n);
 char *bytes_queue_room(struct bytes_queue *q, size_t n);
 void bytes_queue_added(struct bytes_queue *q, size_t n);
 void bytes_queue_consume(struct bytes_queue *q, size_t n);
+void bytes_queue_truncate(struct bytes_queue *q, size_t n);             /* only the first n bytes stay */
 void bytes_queue_release(struct bytes_queue *q);                        /* give back memory of an empty queue */
 static inline size_t bytes_queue_len(const struct bytes_queue *q) { return q->n - q->off; }
 static inline struct bytes_view bytes_queue_view(const struct bytes_queue *q)

@@ -24,6 +24,14 @@ struct smtp_session *smtp_session_new(const struct smtp_session_params *p)
     if (!s)
         return NULL;
     s->p = *p;
+    s->done_last = &s->done_first;
+    /* Without CHUNKING the envelope of the next mail goes behind the dot of one, whatever the depth. */
+    s->mails_cap = p->depth > 2 ? p->depth : 2;
+    s->mails = calloc(s->mails_cap, sizeof(*s->mails));
+    if (!s->mails) {
+        free(s);
+        return NULL;
+    }
     smtp_reply_parser_init(&s->parser);
     bytes_queue_init(&s->out, OUTPUT_MAX);
     return s;
@@ -38,33 +46,35 @@ void smtp_session_free(struct smtp_session *s)
         crypto_cleanse(s->out.p, s->out.cap);   /* lost before AUTH's line had left */
     bytes_queue_deinit(&s->out);
     free(s->awaited);
+    free(s->mails);
     free(s);
 }
 
 /* ---- small pieces ---- */
 
-void session_push_event(struct smtp_session *s, enum smtp_event_type type)
-{
-    if (s->events_n == EVENTS_MAX)
-        unreachable("events of a session are not pulled");
-    s->events[(s->events_at + s->events_n++) % EVENTS_MAX] = (struct smtp_event){.type = type};
-}
-
-static struct smtp_event *last_event(struct smtp_session *s)
-{
-    return &s->events[(s->events_at + s->events_n - 1) % EVENTS_MAX];
-}
-
+/* Whatever ends, ends in this order: mails, then the readiness for more, or the session. */
 bool smtp_session_next_event(struct smtp_session *s, struct smtp_event *ev)
 {
-    if (!s->events_n) {
-        ev->type = SMTP_EV_NONE;
-        return false;
+    ev->type = SMTP_EV_NONE;
+    if (s->start_tls_due) {
+        s->start_tls_due = false;
+        ev->type = SMTP_EV_START_TLS;
+    } else if (s->done_first) {
+        ev->type = SMTP_EV_DONE;
+        ev->transaction = s->done_first;
+        s->done_first = ev->transaction->next;
+        if (!s->done_first)
+            s->done_last = &s->done_first;
+    } else if (s->ready_due) {
+        s->ready_due = false;
+        ev->type = SMTP_EV_READY;
+    } else if (s->dead_due) {
+        s->dead_due = false;
+        ev->type = SMTP_EV_DEAD;
+        ev->quit_ok = s->quit_ok;
+        ev->outcome = s->death;
     }
-    *ev = s->events[s->events_at];
-    s->events_at = (s->events_at + 1) % EVENTS_MAX;
-    s->events_n--;
-    return true;
+    return ev->type != SMTP_EV_NONE;
 }
 
 void session_put(struct smtp_session *s, const char *p, size_t n)
@@ -84,8 +94,9 @@ static void drop_output(struct smtp_session *s)
     bytes_queue_consume(&s->out, bytes_queue_len(&s->out));
 }
 
-static bool await(struct smtp_session *s, enum smtp_step step, size_t rcpt)
+static bool await(struct smtp_session *s, enum smtp_step step)
 {
+    struct session_mail *m = session_newest(s);
     if (s->awaited_n == s->awaited_cap) {
         size_t cap = s->awaited_cap ? s->awaited_cap * 2 : 8;
         struct smtp_awaited *ring = malloc(cap * sizeof(*ring));
@@ -100,18 +111,34 @@ static bool await(struct smtp_session *s, enum smtp_step step, size_t rcpt)
     }
     if (!s->awaited_n)
         s->wait_since = s->now;
-    s->awaited[(s->awaited_at + s->awaited_n++) % s->awaited_cap] = (struct smtp_awaited){step, (uint32_t)rcpt};
+    s->awaited[(s->awaited_at + s->awaited_n++) % s->awaited_cap] =
+        (struct smtp_awaited){.step = step, .mail = m, .rcpt = m ? (uint32_t)m->f.rcpts_sent : 0};
     return true;
+}
+
+static struct smtp_awaited *awaited(const struct smtp_session *s, size_t i)
+{
+    return &s->awaited[(s->awaited_at + i) % s->awaited_cap];
 }
 
 static const struct smtp_awaited *head(const struct smtp_session *s)
 {
-    return s->awaited_n ? &s->awaited[s->awaited_at] : NULL;
+    return s->awaited_n ? awaited(s, 0) : NULL;
 }
 
-bool session_body_is_gone(const struct smtp_session *s)
+bool session_is_gone(const struct smtp_session *s, const struct session_mail *m)
 {
-    return s->f.body_queued && s->sent >= s->f.body_end;
+    return m->f.body_queued && s->sent >= m->f.body_end;
+}
+
+/* The i-th mail in hand; mails_n when t is none of them. */
+static unsigned number_of(const struct smtp_session *s, const struct smtp_transaction *t)
+{
+    unsigned i = 0;
+
+    while (i < s->mails_n && session_mail(s, i)->t != t)
+        i++;
+    return i;
 }
 
 enum stage smtp_session_stage(const struct smtp_session *s)
@@ -123,6 +150,15 @@ enum stage smtp_session_stage(const struct smtp_session *s)
     if (a)
         return session_steps[a->step].stage;
     return s->greeted ? STAGE_MAIL : STAGE_BANNER;
+}
+
+/* How far one mail got: the first reply that it waits for. */
+static enum stage stage_of(const struct smtp_session *s, const struct session_mail *m)
+{
+    for (size_t i = 0; i < s->awaited_n; i++)
+        if (awaited(s, i)->mail == m)
+            return session_steps[awaited(s, i)->step].stage;
+    return m->f.body_begun ? STAGE_BODY : STAGE_MAIL;
 }
 
 /* ---- ends ---- */
@@ -145,17 +181,18 @@ static const struct smtp_outcome *decisive_refusal(const struct smtp_transaction
 }
 
 /* What the replies so far say of the mail; false: nothing final. */
-static bool is_decided(const struct smtp_session *s, struct smtp_outcome *out)
+static bool is_decided(const struct session_mail *m, struct smtp_outcome *out)
 {
-    const struct mail_facts *f = &s->f;
-    bool all_answered = f->rcpts_ok + f->rcpts_refused == s->t->n_rcpts;
+    const struct mail_facts *f = &m->f;
+    const struct smtp_transaction *t = m->t;
+    bool all_answered = f->rcpts_ok + f->rcpts_refused == t->n_rcpts;
 
     if (f->mail_refused || f->body_accepted) {
-        *out = s->verdict;
+        *out = t->outcome;
         return true;
     }
-    if (f->mail_ok && all_answered && f->rcpts_refused && (!f->rcpts_ok || s->t->partial_reject)) {
-        *out = *decisive_refusal(s->t);
+    if (f->mail_ok && all_answered && f->rcpts_refused && (!f->rcpts_ok || t->partial_reject)) {
+        *out = *decisive_refusal(t);
         if (f->rcpts_ok) {
             out->code = OUTCOME_RECIPIENTS_REJECTED;
             out->delivery = DELIVERY_NOT_SENT;
@@ -163,43 +200,84 @@ static bool is_decided(const struct smtp_session *s, struct smtp_outcome *out)
         return true;
     }
     if (f->data_refused || f->body_refused) {
-        *out = s->verdict;
+        *out = t->outcome;
         return true;
     }
     return false;
 }
 
 /* Accepted at RCPT means nothing when the mail failed behind it; a refusal of one's own stays. */
-static void finish(struct smtp_session *s, const struct smtp_outcome *o)
+static void tell_done(struct smtp_session *s, struct smtp_transaction *t, const struct smtp_outcome *o)
 {
-    struct smtp_transaction *t = s->t;
-
     t->outcome = *o;
     if (o->code != OUTCOME_SENT)
         for (size_t i = 0; i < t->n_rcpts; i++)
             if (t->rcpt_outcomes[i].code == OUTCOME_SENT)
                 t->rcpt_outcomes[i] = *o;
-    if (s->f.mail_sent)
-        s->rset_due = !(s->f.body_accepted && o->code == OUTCOME_SENT);
-    s->t = NULL;
+    t->next = NULL;
+    *s->done_last = t;
+    s->done_last = &t->next;
+}
+
+static void finish_oldest(struct smtp_session *s, const struct smtp_outcome *o)
+{
+    struct session_mail *m = session_oldest(s);
+
+    if (m->f.mail_sent)
+        s->rset_due = !(m->f.body_accepted && o->code == OUTCOME_SENT);
+    s->flew = m->f.one_flight;
+    s->mails_at = (s->mails_at + 1) % s->mails_cap;
+    s->mails_n--;
+    tell_done(s, m->t, o);
     if (s->out.cap > KEEP_OUTPUT)
         bytes_queue_release(&s->out);
-    session_push_event(s, SMTP_EV_DONE);
-    last_event(s)->transaction = t;
+}
+
+/* A mail in hand when its session ends because of *why. What that means for it depends on what left and on what was
+ * answered, never on how the session was lost. A 421 says that what is not answered is not done either (RFC 5321 §3.8).
+ * A mail behind the one that the session ended with had no part in it. */
+static void judge(const struct smtp_session *s, const struct session_mail *m, const struct smtp_outcome *why,
+                  bool behind, struct smtp_outcome *out)
+{
+    if (is_decided(m, out))
+        return;
+    *out = *why;
+    if (behind && why->reply_code != 421)
+        outcome_set_local(out, OUTCOME_CONNECTION_CLOSED, STAGE_MAIL, DELIVERY_NOT_SENT,
+                          "the session ended with a mail in front of this one");
+    if (behind)
+        out->stage = stage_of(s, m);
+    if (why->reply_code == 421 || !session_is_gone(s, m) || m->f.no_recipients_dot)
+        return;
+    out->stage = STAGE_BODY;
+    out->delivery = DELIVERY_UNKNOWN;
+    if (out->code != OUTCOME_PROTOCOL_ERROR)
+        out->code = OUTCOME_OUTCOME_UNKNOWN;
+}
+
+/* `culprit`: the oldest mail is the one that the session ends with. Else it ended already. */
+static void end(struct smtp_session *s, const struct smtp_outcome *why, bool culprit)
+{
+    struct smtp_outcome reason, o;
+
+    if (s->dead)
+        return;
+    s->dead = s->dead_due = true;
+    s->quit_ok = !why;
+    if (why)
+        reason = s->death = *why;
+    for (bool behind = !culprit; why && s->mails_n; behind = true) {
+        judge(s, session_oldest(s), &reason, behind, &o);
+        if (!behind)
+            s->death = o;
+        finish_oldest(s, &o);
+    }
+    s->awaited_n = 0;
 }
 
 void session_die(struct smtp_session *s, const struct smtp_outcome *why)
 {
-    if (s->dead)
-        return;
-    s->dead = true;
-    s->awaited_n = 0;
-    if (s->t && why)
-        finish(s, why);
-    session_push_event(s, SMTP_EV_DEAD);
-    if (why)
-        last_event(s)->outcome = *why;
-    last_event(s)->quit_ok = !why;
+    end(s, why, true);
 }
 
 void session_die_local(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
@@ -223,13 +301,16 @@ void session_must_die(struct smtp_session *s, enum outcome_code code, enum stage
  * verdict is not that. */
 static bool is_out_of_step(const struct smtp_session *s, enum outcome_code code)
 {
-    if (!s->f.one_flight || !session_body_is_gone(s))
+    const struct session_mail *m = session_oldest(s);
+
+    if (!m)
+        return s->flew && code == OUTCOME_PROTOCOL_ERROR;
+    if (!m->f.one_flight || !session_is_gone(s, m))
         return false;
-    return code == OUTCOME_PROTOCOL_ERROR || (code == OUTCOME_TIMEOUT && s->awaited_n > 1);
+    return code == OUTCOME_PROTOCOL_ERROR || (code == OUTCOME_TIMEOUT && s->awaited_n && head(s)->step != STEP_BODY);
 }
 
-/* The session is lost in the middle of something (EOF, time-out, a broken reply): what that means for the mail depends
- * on what left and on what was answered, never on how it was lost. */
+/* The session is lost in the middle of something: EOF, time-out, a broken reply. */
 static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
 {
     struct smtp_outcome o;
@@ -239,18 +320,8 @@ static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage s
     if (is_out_of_step(s, code))
         s->one_flight_off = true;
     drop_output(s);
-    if (s->t && is_decided(s, &o)) {
-        session_die(s, &o);
-        return;
-    }
     outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, reason);
     o.ms = (uint32_t)(s->now - s->wait_since);
-    if (s->t && session_body_is_gone(s) && !s->f.no_recipients_dot) {
-        o.stage = STAGE_BODY;
-        o.delivery = DELIVERY_UNKNOWN;
-        if (code != OUTCOME_PROTOCOL_ERROR)
-            o.code = OUTCOME_OUTCOME_UNKNOWN;
-    }
     session_die(s, &o);
 }
 
@@ -261,53 +332,62 @@ static void lose(struct smtp_session *s, enum outcome_code code, const char *rea
 
 /* ---- going on ---- */
 
-static void finish_by_facts(struct smtp_session *s)
+/* The oldest mail awaits nothing more, and nothing more of it can be written: it is at its end. */
+static bool finish_by_facts(struct smtp_session *s)
 {
+    struct session_mail *m = session_oldest(s);
     struct smtp_outcome o;
 
-    if (!is_decided(s, &o))
+    if (s->dead || !m || (s->awaited_n && head(s)->mail == m))
+        return false;
+    if (!is_decided(m, &o))
         outcome_set_local(&o, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, DELIVERY_NOT_SENT,
                           s->must_die ? s->death.reason : "the envelope came to no end");
-    finish(s, &o);
-    if (!s->must_die) {
-        session_push_event(s, SMTP_EV_READY);
-        return;
+    finish_oldest(s, &o);
+    if (s->must_die) {
+        drop_output(s);
+        end(s, &s->death, false);
+    } else if (!s->mails_n) {
+        s->ready_due = true;
     }
-    drop_output(s);
-    session_die(s, &s->death);
+    return true;
 }
 
-/* Work in hand implies a reply awaited: what may go, goes; and when nothing is awaited any more, something has come to
- * its end. */
-static void run(struct smtp_session *s)
+static void write_commands(struct smtp_session *s)
 {
     enum smtp_step step;
 
     while ((step = session_next_step(s)) != STEP_NONE) {
-        if (!await(s, step, s->f.rcpts_sent)) {
+        if (!await(s, step)) {
             lose(s, OUTCOME_INTERNAL_ERROR, "no memory");
             return;
         }
         session_steps[step].send(s);
         if (s->out.failed)
             lose(s, OUTCOME_INTERNAL_ERROR, "no memory for the output");
+        else if (!s->dead)
+            awaited(s, s->awaited_n - 1)->end = s->queued;
     }
-    if (s->dead || s->awaited_n)
+}
+
+/* Work in hand implies a reply awaited: what may go, goes; and when a mail awaits nothing any more, it has come to its
+ * end, and the next one may go on. */
+static void run(struct smtp_session *s)
+{
+    do
+        write_commands(s);
+    while (finish_by_facts(s));
+    if (s->dead || s->awaited_n || s->mails_n || s->ready_told)
         return;
-    if (s->t) {
-        finish_by_facts(s);
-    } else if (!s->ready_told && s->ehlo_done && (s->authed || !s->p.user) &&
-               (s->tls_on || s->p.tls_mode == SMTP_TLS_NONE)) {
-        s->ready_told = true;
-        session_push_event(s, SMTP_EV_READY);
-    }
+    if (s->ehlo_done && (s->authed || !s->p.user) && (s->tls_on || s->p.tls_mode == SMTP_TLS_NONE))
+        s->ready_told = s->ready_due = true;
 }
 
 void smtp_session_start(struct smtp_session *s, uint64_t now)
 {
     s->now = s->last_reply_at = s->progress_at = now;
     s->tls_on = s->p.tls_mode == SMTP_TLS_IMPLICIT;
-    if (!await(s, STEP_BANNER, 0))
+    if (!await(s, STEP_BANNER))
         lose(s, OUTCOME_INTERNAL_ERROR, "no memory");
 }
 
@@ -329,8 +409,7 @@ static void closing(struct smtp_session *s, const struct smtp_awaited *a, const 
 {
     struct smtp_outcome o;
 
-    if (!s->t || !is_decided(s, &o))
-        classify_reply(session_steps[a->step].stage, session_steps[a->step].name, r, &o);
+    classify_reply(session_steps[a->step].stage, session_steps[a->step].name, r, &o);
     session_hide_echo(s, &o);
     drop_output(s);
     session_die(s, &o);
@@ -364,7 +443,7 @@ static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
         closing(s, &a, r);
         return;
     }
-    if (bytes_queue_len(&s->out) && a.step != STEP_BODY && !s->f.body_begun && s->awaited_n == 1) {
+    if (a.end > s->sent && a.step != STEP_BODY) {
         lose(s, OUTCOME_PROTOCOL_ERROR, "a reply came before its command was sent");
         return;
     }
@@ -384,11 +463,9 @@ static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
 
 static void begin_tls(struct smtp_session *s, size_t left)
 {
-    s->events_n = 0;                    /* a START_TLS that nobody has pulled yet */
+    s->start_tls_due = !left;           /* one that nobody has pulled yet is taken back */
     if (left)
         session_die_local(s, OUTCOME_STARTTLS_INJECTION, STAGE_STARTTLS, "plaintext followed the reply to STARTTLS");
-    else
-        session_push_event(s, SMTP_EV_START_TLS);
 }
 
 void smtp_session_feed(struct smtp_session *s, struct bytes_view in, uint64_t now)
@@ -423,7 +500,7 @@ void smtp_session_closed(struct smtp_session *s, const struct smtp_outcome *why,
     if (s->awaited_n && head(s)->step == STEP_QUIT)
         session_die(s, NULL);
     else if (why)                       /* in TLS 1.3 a refused client certificate shows after the handshake */
-        lose_at(s, why->code, s->t ? smtp_session_stage(s) : why->stage, why->reason);
+        lose_at(s, why->code, s->mails_n ? smtp_session_stage(s) : why->stage, why->reason);
     else
         lose(s, smtp_session_stage(s) == STAGE_TLS ? OUTCOME_TLS_CLOSED : OUTCOME_CONNECTION_CLOSED,
              errno_text ? errno_text : "the relay closed the connection");
@@ -446,19 +523,33 @@ struct bytes_view smtp_session_output(struct smtp_session *s)
     return out;
 }
 
+/* The whole of what the first awaited reply answers is out. */
+static bool is_head_sent(const struct smtp_session *s)
+{
+    const struct smtp_awaited *a = head(s);
+
+    return a && (a->step == STEP_BODY ? session_is_gone(s, a->mail) : s->sent >= a->end);
+}
+
 void smtp_session_sent(struct smtp_session *s, size_t n, uint64_t now)
 {
+    bool was_sent = is_head_sent(s);
+
     s->now = s->progress_at = now;
     s->sent += n;
+    if (!was_sent && is_head_sent(s))
+        s->wait_since = now;
     if (n > bytes_queue_len(&s->out))   /* what was on its way when the session ended was dropped here already */
         n = bytes_queue_len(&s->out);
     bytes_queue_consume(&s->out, n);
     if (bytes_queue_len(&s->out))
         return;
-    s->wait_since = now;
+    /* A slow line delays all replies to one mail, and none to those in front of it. */
+    if (s->mails_n < 2)
+        s->wait_since = now;
     if (s->mechanism && !s->ready_told && s->out.p)
         crypto_cleanse(s->out.p, s->out.cap);   /* AUTH's lines were in it */
-    if (s->t && !s->dead)
+    if (s->mails_n && !s->dead)
         run(s);                         /* a long list of recipients goes in pieces */
 }
 
@@ -474,14 +565,16 @@ static uint64_t reply_limit(const struct smtp_session *s, enum smtp_step step)
 
 uint64_t smtp_session_deadline(const struct smtp_session *s)
 {
+    const struct session_mail *oldest = session_oldest(s), *newest = session_newest(s);
+
     if (s->dead)
         return UINT64_MAX;
-    if (bytes_queue_len(&s->out) || (s->f.body_begun && s->t && !s->f.body_queued))
+    if (bytes_queue_len(&s->out) || (newest && newest->f.body_begun && !newest->f.body_queued))
         return s->progress_at + s->p.timeouts.write_stall;
     if (!s->awaited_n)
         return UINT64_MAX;
-    if (s->t && s->final_until)
-        return s->final_until;
+    if (oldest && oldest->final_until)
+        return oldest->final_until;
     return s->wait_since + reply_limit(s, head(s)->step);
 }
 
@@ -509,7 +602,22 @@ void smtp_session_tick(struct smtp_session *s, uint64_t now)
 
 bool smtp_session_is_ready(const struct smtp_session *s)
 {
-    return s->ready_told && !s->t && !s->dead && !s->quit_asked;
+    return s->ready_told && !s->mails_n && !s->dead && !s->quit_asked;
+}
+
+bool smtp_session_has_room(const struct smtp_session *s)
+{
+    const struct session_mail *m = session_newest(s);
+
+    if (!m)
+        return smtp_session_is_ready(s);
+    if (s->dead || s->must_die || s->quit_asked || !s->caps.pipelining || s->mails_n == s->mails_cap)
+        return false;
+    if (!m->f.body_queued || m->f.no_recipients_dot || bytes_queue_len(&s->out) > SESSION_OUTPUT_LOW)
+        return false;
+    if (!session_uses_chunking(s))
+        return s->mails_n < 2;
+    return s->mails_n < s->p.depth && !s->one_flight_off;
 }
 
 /* The last line of defence: what would break a command into two, or make it longer than a server has room for (RFC 5321
@@ -586,21 +694,22 @@ void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uin
 {
     struct smtp_outcome o;
 
-    if (!smtp_session_is_ready(s) || !t->n_rcpts)
-        unreachable("a mail was given to a session that is not ready");
+    if (!smtp_session_has_room(s) || !t->n_rcpts)
+        unreachable("a mail was given to a session that has no room for it");
     s->now = now;
-    s->fresh = now - s->last_reply_at <= s->p.one_flight_idle;
-    s->final_until = 0;
-    s->t = t;
-    memset(&s->f, 0, sizeof(s->f));
+    s->ready_due = false;
     memset(&t->outcome, 0, sizeof(t->outcome));
     memset(t->rcpt_outcomes, 0, t->n_rcpts * sizeof(*t->rcpt_outcomes));
     if (is_refused_beforehand(s, t, &o)) {
-        finish(s, &o);
-        session_push_event(s, SMTP_EV_READY);
+        tell_done(s, t, &o);
+        s->ready_due = !s->mails_n;
         return;
     }
-    s->in_flight = false;
+    if (!s->mails_n)
+        s->in_flight = false;
+    s->mails_n++;
+    *session_newest(s) =
+        (struct session_mail){.t = t, .begin = s->queued, .fresh = now - s->last_reply_at <= s->p.one_flight_idle};
     run(s);
 }
 
@@ -613,18 +722,43 @@ void smtp_session_quit(struct smtp_session *s, uint64_t now)
     run(s);
 }
 
-bool smtp_session_give_up(struct smtp_session *s, uint64_t until, uint64_t now)
+/* Nothing of the mails from the i-th on is written any more; those in front of them are waited for. */
+static void give_up_from(struct smtp_session *s, unsigned i, const struct smtp_outcome *why)
 {
+    uint64_t begin = session_mail(s, i)->begin;
+    struct smtp_outcome o;
+
+    session_must_die(s, why->code, STAGE_MAIL, why->reason);
+    bytes_queue_truncate(&s->out, begin > s->sent ? (size_t)(begin - s->sent) : 0);
+    for (unsigned k = i; k < s->mails_n; k++) {
+        judge(s, session_mail(s, k), why, k > i, &o);
+        o.stage = stage_of(s, session_mail(s, k));
+        tell_done(s, session_mail(s, k)->t, &o);
+    }
+    s->mails_n = i;
+    while (awaited(s, s->awaited_n - 1)->mail != session_newest(s))
+        s->awaited_n--;
+}
+
+bool smtp_session_give_up(struct smtp_session *s, const struct smtp_transaction *t, uint64_t until, uint64_t now)
+{
+    static const char reason[] = "the request's deadline passed";
+    unsigned i = number_of(s, t);
+    struct session_mail *m = session_mail(s, i);
     struct smtp_outcome o;
 
     s->now = now;
-    if (!s->t)
+    if (i == s->mails_n)
         return false;
-    if (session_body_is_gone(s) && !s->f.no_recipients_dot && !is_decided(s, &o)) {
-        s->final_until = until;
+    if (session_is_gone(s, m) && !m->f.no_recipients_dot && !is_decided(m, &o)) {
+        m->final_until = until;
         return true;
     }
-    lose(s, OUTCOME_DEADLINE_EXCEEDED, "the request's deadline passed");
+    outcome_set_local(&o, OUTCOME_DEADLINE_EXCEEDED, STAGE_MAIL, DELIVERY_NOT_SENT, reason);
+    if (i)
+        give_up_from(s, i, &o);
+    else
+        lose(s, OUTCOME_DEADLINE_EXCEEDED, reason);
     return false;
 }
 
@@ -635,9 +769,11 @@ const struct smtp_capabilities *smtp_session_capabilities(const struct smtp_sess
     return &s->caps;
 }
 
-bool smtp_session_body_is_gone(const struct smtp_session *s)
+bool smtp_session_body_is_gone(const struct smtp_session *s, const struct smtp_transaction *t)
 {
-    return s->t && session_body_is_gone(s);
+    unsigned i = number_of(s, t);
+
+    return i < s->mails_n && session_is_gone(s, session_mail(s, i));
 }
 
 bool smtp_session_one_flight_is_off(const struct smtp_session *s)

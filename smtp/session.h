@@ -24,10 +24,12 @@ struct smtp_session_params {            /* strings are borrowed for the session'
     size_t one_flight_max;              /* bodies up to this go in one flight with their envelope; 0: never */
     uint32_t one_flight_idle;           /* ms since the last reply: only a session used this recently may do that */
     bool no_chunking;                   /* do not use BDAT even where offered (it was answered with 502 before) */
+    unsigned depth;                     /* mails in flight at once where PIPELINING and CHUNKING are offered; 0 is 1 */
 };
 
-/* One mail for the session. Borrowed until its EV_DONE (or EV_LATE, see below); results are written into it. */
+/* One mail for the session. Borrowed until its EV_DONE; results are written into it. */
 struct smtp_transaction {
+    struct smtp_transaction *next;      /* the session's business */
     const char *from;                   /* reverse-path without angle brackets; "" is <> */
     const char *const *rcpts;
     size_t n_rcpts;                     /* ≥ 1 */
@@ -92,21 +94,26 @@ void smtp_session_sent(struct smtp_session *s, size_t n, uint64_t now);
 bool smtp_session_next_event(struct smtp_session *s, struct smtp_event *ev);             /* false: none */
 uint64_t smtp_session_deadline(const struct smtp_session *s);           /* UINT64_MAX: none */
 
-bool smtp_session_is_ready(const struct smtp_session *s);
-/* Only when ready. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME, DSN, REQUIRETLS): a mail that needs
+bool smtp_session_is_ready(const struct smtp_session *s);               /* no mail in hand, and one may be submitted */
+/* Another mail may be submitted, behind those in hand: up to `depth` with PIPELINING and CHUNKING (each then begins with
+ * RSET); with PIPELINING alone one, whose envelope leaves with the dot of the mail before it. */
+bool smtp_session_has_room(const struct smtp_session *s);
+/* Only with room. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME, DSN, REQUIRETLS): a mail that needs
  * more is EV_DONE at once, nothing is written. */
 void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uint64_t now);
 /* idle sessions: QUIT, then EV_DEAD with quit_ok */
 void smtp_session_quit(struct smtp_session *s, uint64_t now);
 
-/* The caller's own deadline for the running transaction passed. Body not wholly gone: the transaction is EV_DONE
- * with deadline_exceeded/not_sent and the session is EV_DEAD. Wholly gone: nothing changes, returns true: "answer
- * outcome_unknown and keep waiting"; the final wait is prolonged to `until`. */
-bool smtp_session_give_up(struct smtp_session *s, uint64_t until, uint64_t now);
+/* The caller's own deadline for one of its transactions passed. Body not wholly gone: the transaction is EV_DONE with
+ * deadline_exceeded/not_sent; so is each behind it with connection_closed/not_sent; and the session is EV_DEAD, once
+ * the mails in front have their replies. Wholly gone: nothing changes, returns true: "answer outcome_unknown and keep
+ * waiting"; the final wait is prolonged to `until`. */
+bool smtp_session_give_up(struct smtp_session *s, const struct smtp_transaction *t, uint64_t until, uint64_t now);
 
 const struct smtp_capabilities *smtp_session_capabilities(const struct smtp_session *s);
 enum stage smtp_session_stage(const struct smtp_session *s);
-bool smtp_session_body_is_gone(const struct smtp_session *s);           /* of the running transaction */
+/* of one of its transactions */
+bool smtp_session_body_is_gone(const struct smtp_session *s, const struct smtp_transaction *t);
 /* this server does not swallow a refused BDAT: tell the relay */
 bool smtp_session_one_flight_is_off(const struct smtp_session *s);
 /* client flights since start: output after having waited for a reply */

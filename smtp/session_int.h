@@ -23,12 +23,16 @@ enum smtp_step {
     STEP_COUNT
 };
 
+struct session_mail;
+
 struct smtp_awaited {
     enum smtp_step step;
     uint32_t rcpt;                      /* RCPT: which */
+    struct session_mail *mail;          /* NULL: the command is of no mail */
+    uint64_t end;                       /* of the command in `queued` */
 };
 
-/* What is known of the running transaction. Commands are noted when written, answers when they come. */
+/* What is known of one transaction. Commands are noted when written, answers when they come. */
 struct mail_facts {
     bool rset_sent, rset_refused;
     bool mail_sent, mail_ok, mail_refused;
@@ -42,7 +46,15 @@ struct mail_facts {
     uint64_t body_end;                  /* of `queued`, once body_queued */
 };
 
-#define EVENTS_MAX 8
+/* A mail in hand. Mails are answered in the order in which they were submitted; only the newest is still being written.
+ * Until the mail is decided, its transaction's outcome holds what the reply to MAIL, DATA or the body says of it. */
+struct session_mail {
+    struct smtp_transaction *t;
+    struct mail_facts f;
+    bool fresh;                         /* the session was used recently enough for one flight */
+    uint64_t begin;                     /* of its first command in `queued` */
+    uint64_t final_until;               /* given up after its body was gone: how long its reply is waited for */
+};
 
 struct smtp_session {
     struct smtp_session_params p;
@@ -51,8 +63,10 @@ struct smtp_session {
     uint64_t queued, sent;              /* octets since start */
     struct smtp_awaited *awaited;       /* a ring */
     size_t awaited_cap, awaited_at, awaited_n;
-    struct smtp_event events[EVENTS_MAX];
-    size_t events_at, events_n;
+    struct session_mail *mails;         /* a ring: `mails_cap` of them, the oldest at `mails_at` */
+    unsigned mails_cap, mails_at, mails_n;
+    struct smtp_transaction *done_first, **done_last;   /* have their outcome; nobody has pulled it yet */
+    bool start_tls_due, ready_due, dead_due;            /* further events to be pulled */
     struct smtp_capabilities caps;
     unsigned flights;
     bool in_flight;                     /* something was written since the last reply */
@@ -61,41 +75,52 @@ struct smtp_session {
     const struct sasl_mechanism *mechanism;
     unsigned auth_step;
     bool rset_due, one_flight_off;
-    bool fresh;                         /* used recently enough for one flight; known at submit */
+    bool flew;                          /* the last mail that ended had left in one flight */
 
-    struct smtp_transaction *t;
-    struct mail_facts f;
-    struct smtp_outcome verdict;        /* what the reply to MAIL, DATA or the body says of the whole mail */
-    bool must_die;                      /* in step with the server no more: not to be used after this transaction */
-    struct smtp_outcome death;          /* must_die: how the session ends, unless it is lost before */
+    bool must_die;                      /* in step with the server no more: nothing more is written */
+    bool quit_ok;                       /* dead, and nothing was wrong */
+    struct smtp_outcome death;          /* must_die: how the session ends, unless it is lost before; dead: how it did */
 
     uint64_t now;
     uint64_t wait_since;                /* when the first awaited reply became the first */
     uint64_t progress_at;               /* when the output last moved */
-    uint64_t last_reply_at, final_until;
+    uint64_t last_reply_at;
 };
 
 struct step_row {
     const char *name;                   /* the command, as outcomes name it */
     enum stage stage;
     size_t timeout;                     /* offset in struct smtp_timeouts */
-    void (*send)(struct smtp_session *s);
+    void (*send)(struct smtp_session *s);       /* a command of the newest mail, or of none */
     void (*reply)(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r);
 };
 extern const struct step_row session_steps[STEP_COUNT];
 
 enum smtp_step session_next_step(const struct smtp_session *s);
-void session_fill_body(struct smtp_session *s); /* more of the body into the output, as far as it is low */
+void session_fill_body(struct smtp_session *s); /* more of the newest body into the output, as far as it is low */
+bool session_uses_chunking(const struct smtp_session *s);
+
+static inline struct session_mail *session_mail(const struct smtp_session *s, unsigned i)      /* 0: the oldest */
+{
+    return &s->mails[(s->mails_at + i) % s->mails_cap];
+}
+static inline struct session_mail *session_oldest(const struct smtp_session *s)
+{
+    return s->mails_n ? session_mail(s, 0) : NULL;
+}
+static inline struct session_mail *session_newest(const struct smtp_session *s)
+{
+    return s->mails_n ? session_mail(s, s->mails_n - 1) : NULL;
+}
 
 /* For handlers: facts that end more than their own command. */
-/* The end, as *why says (NULL: an orderly one). A running transaction gets *why as its outcome. What is in the output
- * may still go. */
+/* The end, as *why says (NULL: an orderly one), and of all mails in hand with it. What is in the output may still go. */
 void session_die(struct smtp_session *s, const struct smtp_outcome *why);
 void session_die_local(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
-/* The same, but the running transaction goes on to its own end first. The first reason counts. */
+/* The same, but the oldest mail goes on to its own end first. The first reason counts. */
 void session_must_die(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
 void session_hide_echo(const struct smtp_session *s, struct smtp_outcome *o);  /* no credentials in o->text */
-void session_push_event(struct smtp_session *s, enum smtp_event_type type);
 void session_put(struct smtp_session *s, const char *p, size_t n);
-bool session_body_is_gone(const struct smtp_session *s);
+bool session_is_gone(const struct smtp_session *s, const struct session_mail *m);      /* the whole body left */
+#define SESSION_OUTPUT_LOW (64 * 1024)
 #endif

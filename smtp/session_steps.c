@@ -9,7 +9,6 @@
 
 /* The commands of a session: how each is written, what each reply means, and which one may go next. */
 
-#define OUTPUT_LOW (64 * 1024)
 #define AUTH_LINE_MAX 512               /* RFC 4954 §4: with more, the initial response waits for the 334 */
 
 #define ORCPT_TYPE "rfc822;"
@@ -232,17 +231,16 @@ static void auth_reply(struct smtp_session *s, const struct smtp_awaited *a, con
 static void rset_send(struct smtp_session *s)
 {
     put_str(s, "RSET\r\n");
-    s->f.rset_sent = true;
+    session_newest(s)->f.rset_sent = true;
 }
 
 static void rset_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    (void)a;
     if (is_ok(r)) {
         s->rset_due = false;
         return;
     }
-    s->f.rset_refused = true;
+    a->mail->f.rset_refused = true;
     session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, "the relay refused RSET");
 }
 
@@ -308,7 +306,8 @@ static void put_dsn_of_mail(struct smtp_session *s, const struct smtp_transactio
 
 static void mail_send(struct smtp_session *s)
 {
-    const struct smtp_transaction *t = s->t;
+    struct session_mail *m = session_newest(s);
+    const struct smtp_transaction *t = m->t;
     char number[32];
 
     put_str(s, "MAIL FROM:<");
@@ -327,29 +326,28 @@ static void mail_send(struct smtp_session *s)
     if (s->caps.dsn)
         put_dsn_of_mail(s, t);
     put_str(s, "\r\n");
-    s->f.mail_sent = true;
+    m->f.mail_sent = true;
 }
 
 static void mail_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    (void)a;
+    (void)s;
     if (is_ok(r)) {
-        s->f.mail_ok = true;
+        a->mail->f.mail_ok = true;
         return;
     }
-    s->f.mail_refused = true;
-    classify_reply(STAGE_MAIL, "MAIL", r, &s->verdict);
+    a->mail->f.mail_refused = true;
+    classify_reply(STAGE_MAIL, "MAIL", r, &a->mail->t->outcome);
 }
 
 /* RFC 3461 §4.1: notify-list = "NEVER" / 1#( "SUCCESS" / "FAILURE" / "DELAY" ). §4.2: ORCPT names the recipient as he
  * was known here; the address type for what is not ASCII (RFC 6533) is one that few servers take. */
-static void put_dsn_of_rcpt(struct smtp_session *s, const char *rcpt)
+static void put_dsn_of_rcpt(struct smtp_session *s, unsigned notify, const char *rcpt)
 {
     static const struct {
         unsigned bit;
         const char *word;
     } words[] = {{MAIL_NOTIFY_SUCCESS, "SUCCESS"}, {MAIL_NOTIFY_FAILURE, "FAILURE"}, {MAIL_NOTIFY_DELAY, "DELAY"}};
-    unsigned notify = s->t->dsn_notify;
     bool first = true;
 
     put_str(s, " NOTIFY=");
@@ -371,28 +369,29 @@ static void put_dsn_of_rcpt(struct smtp_session *s, const char *rcpt)
 
 static void rcpt_send(struct smtp_session *s)
 {
-    const char *rcpt = s->t->rcpts[s->f.rcpts_sent];
+    struct session_mail *m = session_newest(s);
+    const char *rcpt = m->t->rcpts[m->f.rcpts_sent++];
 
     put_str(s, "RCPT TO:<");
     put_str(s, rcpt);
     put_str(s, ">");
-    if (s->caps.dsn && s->t->dsn_notify)
-        put_dsn_of_rcpt(s, rcpt);
+    if (s->caps.dsn && m->t->dsn_notify)
+        put_dsn_of_rcpt(s, m->t->dsn_notify, rcpt);
     put_str(s, "\r\n");
-    s->f.rcpts_sent++;
 }
 
 static void rcpt_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    struct smtp_outcome *o = &s->t->rcpt_outcomes[a->rcpt];
+    struct smtp_outcome *o = &a->mail->t->rcpt_outcomes[a->rcpt];
 
+    (void)s;
     if (is_ok(r)) {
-        s->f.rcpts_ok++;
+        a->mail->f.rcpts_ok++;
         outcome_set_local(o, OUTCOME_SENT, STAGE_RCPT, DELIVERY_ACCEPTED, NULL);
         classify_copy_reply("RCPT", r, o);
         return;
     }
-    s->f.rcpts_refused++;
+    a->mail->f.rcpts_refused++;
     classify_reply(STAGE_RCPT, "RCPT", r, o);
 }
 
@@ -401,15 +400,16 @@ static void rcpt_reply(struct smtp_session *s, const struct smtp_awaited *a, con
 static void data_send(struct smtp_session *s)
 {
     put_str(s, "DATA\r\n");
-    s->f.data_sent = true;
+    session_newest(s)->f.data_sent = true;
 }
 
 static void data_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    (void)a;
+    struct mail_facts *f = &a->mail->f;
+
     if (r->code == 354) {
-        s->f.data_ok = true;
-        if (s->f.mail_refused && s->f.rcpts_ok)         /* whatever went now would go in the name of another mail */
+        f->data_ok = true;
+        if (f->mail_refused && f->rcpts_ok)             /* whatever went now would go in the name of another mail */
             session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_DATA, "the relay takes a mail whose sender it refused");
         return;
     }
@@ -417,58 +417,61 @@ static void data_reply(struct smtp_session *s, const struct smtp_awaited *a, con
         session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_DATA, "a 2xx reply to DATA");
         return;
     }
-    s->f.data_refused = true;
-    if (s->f.mail_refused || !s->f.rcpts_ok)
+    f->data_refused = true;
+    if (f->mail_refused || !f->rcpts_ok)
         return;                         /* the consequence of a refusal that counts already */
-    classify_reply(STAGE_DATA, "DATA", r, &s->verdict);
+    classify_reply(STAGE_DATA, "DATA", r, &a->mail->t->outcome);
 }
 
 /* RFC 3030 §2: BDAT chunk-size LAST. The content is one chunk; the threshold for one flight keeps a wasted one small.
  */
 static void body_send(struct smtp_session *s)
 {
+    struct session_mail *m = session_newest(s);
+    struct mail_facts *f = &m->f;
     char line[40];
 
-    s->f.body_begun = true;
+    f->body_begun = true;
     s->progress_at = s->now;
-    s->f.one_flight = !s->f.data_sent && s->awaited_n > 1;     /* the body itself is awaited already */
-    if (!s->f.data_sent) {
-        snprintf(line, sizeof(line), "BDAT %zu LAST\r\n", s->t->content.n);
+    f->one_flight = !f->data_sent && f->rcpts_ok + f->rcpts_refused < m->t->n_rcpts;
+    if (!f->data_sent) {
+        snprintf(line, sizeof(line), "BDAT %zu LAST\r\n", m->t->content.n);
         put_str(s, line);
     }
-    if (s->f.data_sent && !s->f.rcpts_ok) {
-        s->f.no_recipients_dot = true;
-        s->f.body_queued = true;
+    if (f->data_sent && !f->rcpts_ok) {
+        f->no_recipients_dot = true;
+        f->body_queued = true;
         put_str(s, ".\r\n");
-        s->f.body_end = s->queued;
+        f->body_end = s->queued;
         return;
     }
     session_fill_body(s);
 }
 
-static void end_body(struct smtp_session *s)
+static void end_body(struct smtp_session *s, struct mail_facts *f)
 {
-    if (s->f.data_sent)
-        put_str(s, s->f.dot.in_line ? "\r\n.\r\n" : ".\r\n");
-    s->f.body_queued = true;
-    s->f.body_end = s->queued;
+    if (f->data_sent)
+        put_str(s, f->dot.in_line ? "\r\n.\r\n" : ".\r\n");
+    f->body_queued = true;
+    f->body_end = s->queued;
 }
 
 void session_fill_body(struct smtp_session *s)
 {
-    struct mail_facts *f = &s->f;
+    struct session_mail *m = session_newest(s);
+    struct mail_facts *f = m ? &m->f : NULL;
 
-    if (!s->t || !f->body_begun || f->body_queued || f->body_refused)
+    if (!m || !f->body_begun || f->body_queued || f->body_refused || s->must_die)
         return;
-    while (bytes_queue_len(&s->out) < OUTPUT_LOW && f->body_at < s->t->content.n) {
-        struct bytes_view rest = bytes_view(s->t->content.p + f->body_at, s->t->content.n - f->body_at);
-        size_t n = rest.n < OUTPUT_LOW ? rest.n : OUTPUT_LOW, before = rest.n;
+    while (bytes_queue_len(&s->out) < SESSION_OUTPUT_LOW && f->body_at < m->t->content.n) {
+        struct bytes_view rest = bytes_view(m->t->content.p + f->body_at, m->t->content.n - f->body_at);
+        size_t n = rest.n < SESSION_OUTPUT_LOW ? rest.n : SESSION_OUTPUT_LOW, before = rest.n;
         char *room;
         if (!f->data_sent) {
             session_put(s, rest.p, n);
             f->body_at += n;
-        } else if ((room = bytes_queue_room(&s->out, OUTPUT_LOW))) {
-            n = smtp_dot_stuff(&f->dot, &rest, room, OUTPUT_LOW);
+        } else if ((room = bytes_queue_room(&s->out, SESSION_OUTPUT_LOW))) {
+            n = smtp_dot_stuff(&f->dot, &rest, room, SESSION_OUTPUT_LOW);
             bytes_queue_added(&s->out, n);
             s->queued += n;
             f->body_at += before - rest.n;
@@ -476,46 +479,50 @@ void session_fill_body(struct smtp_session *s)
         if (s->out.failed)
             return;
     }
-    if (f->body_at == s->t->content.n)
-        end_body(s);
+    if (f->body_at == m->t->content.n)
+        end_body(s, f);
 }
 
-static void body_refused(struct smtp_session *s, const struct smtp_reply *r)
+static void body_refused(struct smtp_session *s, struct session_mail *m, const struct smtp_reply *r)
 {
-    s->f.body_refused = true;
-    if (!s->f.data_sent && (r->code == 500 || r->code == 501 || r->code == 502)) {
+    struct mail_facts *f = &m->f;
+
+    f->body_refused = true;
+    if (!f->data_sent && (r->code == 500 || r->code == 501 || r->code == 502)) {
         /* It did not know BDAT, or does not swallow a refused one: it may be reading the mail's text as commands. */
         s->one_flight_off = true;
         session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay offers CHUNKING and does not know BDAT");
     }
-    if (!session_body_is_gone(s) && r->code != 421)     /* the rest of the body would be read as commands */
+    if (!session_is_gone(s, m) && r->code != 421)       /* the rest of the body would be read as commands */
         session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay answered before the mail was complete");
-    if (!s->f.mail_refused && s->f.rcpts_ok && !s->f.no_recipients_dot)
-        classify_reply(STAGE_BODY, "body", r, &s->verdict);
+    if (!f->mail_refused && f->rcpts_ok && !f->no_recipients_dot)
+        classify_reply(STAGE_BODY, "body", r, &m->t->outcome);
 }
 
 static void body_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    (void)a;
+    struct mail_facts *f = &a->mail->f;
+    struct smtp_outcome *verdict = &a->mail->t->outcome;
+
     if (!is_ok(r)) {
-        body_refused(s, r);
+        body_refused(s, a->mail, r);
         return;
     }
-    if (s->f.no_recipients_dot)         /* RFC 2920 §3.1: some servers say 250 to the lone dot; nobody was to get it */
+    if (f->no_recipients_dot)           /* RFC 2920 §3.1: some servers say 250 to the lone dot; nobody was to get it */
         return;
-    if (!s->f.rcpts_ok && !s->f.mail_refused) {
+    if (!f->rcpts_ok && !f->mail_refused) {
         session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay accepted a body for nobody");
         return;
     }
-    s->f.body_accepted = true;
-    outcome_set_local(&s->verdict, OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED, NULL);
-    classify_copy_reply("body", r, &s->verdict);
-    if (session_body_is_gone(s) && !s->f.mail_refused && !s->f.rset_refused)
+    f->body_accepted = true;
+    outcome_set_local(verdict, OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED, NULL);
+    classify_copy_reply("body", r, verdict);
+    if (session_is_gone(s, a->mail) && !f->mail_refused && !f->rset_refused)
         return;
     /* Whose mail was that? Exim 4.96 delivers such a one with the sender of the mail before. */
-    s->verdict.code = OUTCOME_PROTOCOL_ERROR;
-    s->verdict.delivery = DELIVERY_UNKNOWN;
-    snprintf(s->verdict.reason, sizeof(s->verdict.reason),
+    verdict->code = OUTCOME_PROTOCOL_ERROR;
+    verdict->delivery = DELIVERY_UNKNOWN;
+    snprintf(verdict->reason, sizeof(verdict->reason),
              "the relay accepted a body whose envelope or end it had not accepted");
     session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay accepted a body out of step");
 }
@@ -565,52 +572,54 @@ static enum smtp_step next_of_login(const struct smtp_session *s)
     return STEP_NONE;
 }
 
-static bool uses_chunking(const struct smtp_session *s)
+bool session_uses_chunking(const struct smtp_session *s)
 {
     return s->caps.chunking && !s->p.no_chunking;
 }
 
 /* The body may leave before the envelope's replies are known (DESIGN §4: one flight). */
-static bool may_fly_whole(const struct smtp_session *s)
+static bool may_fly_whole(const struct smtp_session *s, const struct session_mail *m)
 {
-    return s->caps.pipelining && uses_chunking(s) && !s->one_flight_off && !s->t->partial_reject &&
-           s->t->content.n <= s->p.one_flight_max && s->fresh;
+    return s->caps.pipelining && session_uses_chunking(s) && !s->one_flight_off && !m->t->partial_reject &&
+           m->t->content.n <= s->p.one_flight_max && m->fresh;
 }
 
-static enum smtp_step next_after_envelope(const struct smtp_session *s)
+/* With mails in front of this one something is awaited, so what is known of its own replies is all of them. */
+static enum smtp_step next_after_envelope(const struct smtp_session *s, const struct session_mail *m)
 {
-    const struct mail_facts *f = &s->f;
+    const struct mail_facts *f = &m->f;
 
     if (f->body_begun || f->data_refused)
         return STEP_NONE;
     if (f->data_sent)                   /* 354 is out; what follows it is the body or, for nobody, the dot */
         return f->data_ok && !s->awaited_n ? STEP_BODY : STEP_NONE;
-    if (may_fly_whole(s))
+    if (may_fly_whole(s, m))
         return STEP_BODY;
     /* RFC 2920 §3.1: DATA may be the last command of a group. */
     if (s->awaited_n)
-        return s->caps.pipelining && !uses_chunking(s) && !s->t->partial_reject ? STEP_DATA : STEP_NONE;
-    if (f->mail_refused || !f->rcpts_ok || f->rset_refused || (s->t->partial_reject && f->rcpts_refused))
+        return s->caps.pipelining && !session_uses_chunking(s) && !m->t->partial_reject ? STEP_DATA : STEP_NONE;
+    if (f->mail_refused || !f->rcpts_ok || f->rset_refused || (m->t->partial_reject && f->rcpts_refused))
         return STEP_NONE;
-    return uses_chunking(s) ? STEP_BODY : STEP_DATA;
+    return session_uses_chunking(s) ? STEP_BODY : STEP_DATA;
 }
 
-static enum smtp_step next_of_mail(const struct smtp_session *s)
+static enum smtp_step next_of_mail(const struct smtp_session *s, const struct session_mail *m)
 {
-    const struct mail_facts *f = &s->f;
+    const struct mail_facts *f = &m->f;
 
     if (s->awaited_n && !s->caps.pipelining)
         return STEP_NONE;
-    if (bytes_queue_len(&s->out) > OUTPUT_LOW)
+    if (bytes_queue_len(&s->out) > SESSION_OUTPUT_LOW)
         return STEP_NONE;               /* a long list of recipients goes in pieces */
     if (!f->mail_sent) {
-        if (s->rset_due && !f->rset_sent)
+        /* How the mails in front of it end is not known yet: each may be one that leaves its envelope behind. */
+        if ((s->rset_due || s->mails_n > 1) && !f->rset_sent)
             return STEP_RSET;
         return f->rset_refused ? STEP_NONE : STEP_MAIL;
     }
-    if (f->rcpts_sent < s->t->n_rcpts)
+    if (f->rcpts_sent < m->t->n_rcpts)
         return f->mail_refused && !s->awaited_n ? STEP_NONE : STEP_RCPT;
-    return next_after_envelope(s);
+    return next_after_envelope(s, m);
 }
 
 enum smtp_step session_next_step(const struct smtp_session *s)
@@ -619,7 +628,7 @@ enum smtp_step session_next_step(const struct smtp_session *s)
         return STEP_NONE;
     if (!s->ready_told)
         return next_of_login(s);
-    if (s->t)
-        return next_of_mail(s);
+    if (s->mails_n)
+        return next_of_mail(s, session_newest(s));
     return s->quit_asked && !s->awaited_n ? STEP_QUIT : STEP_NONE;
 }

@@ -12,6 +12,16 @@
 #define HELLO "Subject: x\r\n\r\nhello\r\n"
 #define DOTS "Subject: x\r\n\r\n.\r\n..a\r\nb\r\n"
 
+#define MAILS_MAX 10
+
+struct sent_mail {
+    struct smtp_transaction t;
+    const char *to[3];
+    char from_room[WORD_MAX], to_room[WORD_MAX], envid_room[WORD_MAX];      /* of the words of "> mail" */
+    struct smtp_outcome rcpts[3];
+    bool done;
+};
+
 struct run {
     const struct conversation *c;
     struct smtp_session *s;
@@ -20,10 +30,9 @@ struct run {
     uint64_t now;
     struct bytes_queue written;         /* by the client, not yet compared */
     struct bytes_buf said;              /* by the server, not yet fed */
-    struct smtp_transaction t;
-    const char *to[3];
-    char from_room[WORD_MAX], to_room[WORD_MAX], envid_room[WORD_MAX];      /* of the words of "> mail" */
-    struct smtp_outcome rcpts[3], dead;
+    struct sent_mail mails[MAILS_MAX], *last;   /* last: submitted or done */
+    size_t mails_n;
+    struct smtp_outcome dead;
     char *big;
     unsigned line;
     char where[400];
@@ -100,6 +109,7 @@ static unsigned notify_bits(const char *words)
 static void submit(struct run *r, const char *words)
 {
     bool big = has_word(words, "big");
+    struct sent_mail *m;
 
     if (big && !r->big) {
         r->big = malloc(BIG);
@@ -107,15 +117,17 @@ static void submit(struct run *r, const char *words)
             memcpy(r->big + i, i % 64 ? "xx" : "\r\n", 2);
         memcpy(r->big + BIG - 2, "\r\n", 2);
     }
-    r->to[0] = word_value(words, "to=", r->to_room, "b@y");
-    r->to[1] = "c@y";
-    r->to[2] = "d@y";
-    r->t = (struct smtp_transaction){
-        .from = word_value(words, "from=", r->from_room, "a@x"),
-        .rcpts = r->to,
+    ck_assert_msg(r->mails_n < MAILS_MAX, "%s: too many mails", r->where);
+    m = r->last = &r->mails[r->mails_n++];
+    m->to[0] = word_value(words, "to=", m->to_room, "b@y");
+    m->to[1] = "c@y";
+    m->to[2] = "d@y";
+    m->t = (struct smtp_transaction){
+        .from = word_value(words, "from=", m->from_room, "a@x"),
+        .rcpts = m->to,
         .n_rcpts = has_word(words, "three") ? 3 : has_word(words, "two") ? 2 : 1,
         .content = big ? bytes_view(r->big, BIG) : bytes_view_str(has_word(words, "dots") ? DOTS : HELLO),
-        .envid = word_value(words, "id=", r->envid_room, "id-1"),
+        .envid = word_value(words, "id=", m->envid_room, "id-1"),
         .needs_utf8 = has_word(words, "utf8"),
         .needs_8bit = has_word(words, "8bit"),
         .needs_dsn = has_word(words, "dsn"),
@@ -125,13 +137,27 @@ static void submit(struct run *r, const char *words)
                                                  : MAIL_RET_UNSET,
         .dsn_notify = notify_bits(words),
         .partial_reject = has_word(words, "reject"),
-        .rcpt_outcomes = r->rcpts,
+        .rcpt_outcomes = m->rcpts,
     };
-    for (char *p = r->envid_room; *p; p++)
+    for (char *p = m->envid_room; *p; p++)
         if (*p == '_')
             *p = ' ';
-    ck_assert_msg(smtp_session_is_ready(r->s), "%s: not ready", r->where);
-    smtp_session_submit(r->s, &r->t, r->now);
+    ck_assert_msg(smtp_session_has_room(r->s), "%s: no room", r->where);
+    smtp_session_submit(r->s, &m->t, r->now);
+}
+
+/* "… #2" is the second mail; else the first that is not done. */
+static struct sent_mail *named_mail(struct run *r, const char *words)
+{
+    const char *number = strstr(words, " #");
+    size_t i = 0;
+
+    while (i < r->mails_n && r->mails[i].done)
+        i++;
+    if (number)
+        i = (size_t)(number[2] - '1');
+    ck_assert_msg(i < r->mails_n, "%s: no such mail", r->where);
+    return &r->mails[i];
 }
 
 static void expect_line(struct run *r, const char *want)
@@ -151,10 +177,12 @@ static void expect_line(struct run *r, const char *want)
 static void check_outcome(const struct run *r, const struct smtp_outcome *o, const char *want)
 {
     char got[100];
+    size_t n = strcspn(want, "#");
 
+    n -= want[n] == '#';
     snprintf(got, sizeof(got), "%s %s %s", outcome_code_name(o->code), delivery_name(o->delivery),
              stage_name(o->stage));
-    ck_assert_msg(strcmp(got, want) == 0, "%s: got \"%s\" (%d %s; %s)", r->where, got, o->reply_code, o->text,
+    ck_assert_msg(strlen(got) == n && strncmp(got, want, n) == 0, "%s: got \"%s\" (%d %s; %s)", r->where, got, o->reply_code, o->text,
                   o->reason);
 }
 
@@ -163,7 +191,7 @@ static void expect_event(struct run *r, const char *want)
     struct smtp_event ev;
 
     if (strncmp(want, "rcpt ", 5) == 0) {
-        const struct smtp_outcome *o = &r->rcpts[want[5] - '0'];
+        const struct smtp_outcome *o = &r->last->rcpts[want[5] - '0'];
         ck_assert_msg(strcmp(outcome_code_name(o->code), want + 7) == 0, "%s: got %s", r->where,
                       outcome_code_name(o->code));
         return;
@@ -174,6 +202,10 @@ static void expect_event(struct run *r, const char *want)
     }
     if (strncmp(want, "one_flight ", 11) == 0) {
         ck_assert_msg(smtp_session_one_flight_is_off(r->s) == (strcmp(want + 11, "off") == 0), "%s", r->where);
+        return;
+    }
+    if (strncmp(want, "room ", 5) == 0) {
+        ck_assert_msg(smtp_session_has_room(r->s) == (strcmp(want + 5, "yes") == 0), "%s", r->where);
         return;
     }
     if (strcmp(want, "nothing") == 0) {
@@ -193,9 +225,12 @@ static void expect_event(struct run *r, const char *want)
         break;
     case SMTP_EV_DONE:
         ck_assert_msg(strncmp(want, "done ", 5) == 0, "%s: got done %s", r->where,
-                      outcome_code_name(r->t.outcome.code));
-        ck_assert_ptr_eq(ev.transaction, &r->t);
-        check_outcome(r, &r->t.outcome, want + 5);
+                      outcome_code_name(ev.transaction->outcome.code));
+        r->last = named_mail(r, want);
+        ck_assert_msg(ev.transaction == &r->last->t, "%s: another mail's done", r->where);
+        ck_assert_msg(!r->last->done, "%s: done twice", r->where);
+        r->last->done = true;
+        check_outcome(r, &r->last->t.outcome, want + 5);
         break;
     case SMTP_EV_DEAD:
         if (strcmp(want, "quit") == 0) {
@@ -231,8 +266,8 @@ static void act(struct run *r, const char *what)
         r->now += strtoul(what + 5, NULL, 10);
         smtp_session_tick(r->s, r->now);
     } else if (strncmp(what, "give_up ", 8) == 0) {
-        bool gone = smtp_session_give_up(r->s, r->now + 600000, r->now);
-        ck_assert_msg(gone == (strcmp(what + 8, "TRUE") == 0), "%s", r->where);
+        bool gone = smtp_session_give_up(r->s, &named_mail(r, what)->t, r->now + 600000, r->now);
+        ck_assert_msg(gone == (strncmp(what + 8, "TRUE", 4) == 0), "%s", r->where);
     } else {
         ck_abort_msg("%s: unknown", r->where);
     }
@@ -287,6 +322,8 @@ static void run_once(const struct conversation *c, bool pipelined, bool bytewise
     }
     feed(&r);
     ck_assert_msg(!smtp_session_next_event(r.s, &ev), "%s: an event is left: %d", r.where, ev.type);
+    for (size_t i = 0; i < r.mails_n; i++)
+        ck_assert_msg(r.mails[i].done, "%s: mail %zu is not done", r.where, i + 1);
     ck_assert_msg(!bytes_queue_len(&r.written), "%s: the client wrote more: \"%.60s\"", r.where,
                   bytes_queue_view(&r.written).p);
     smtp_session_free(r.s);

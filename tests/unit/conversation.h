@@ -4,19 +4,20 @@
  *   S: TEXT     the server says it (CRLF is added). Lines in a row arrive together, or byte by byte
  *   S| TEXT     the same, without CRLF
  *   C: TEXT     the client's next line must be this; "C: *" is any line; "C. N" the next N octets, whatever they are
- *   > mail W    a mail is submitted; words: two, three (recipients), utf8, 8bit, dsn, require_tls (needed of the
+ *   > mail W    a mail is submitted, behind those in hand; words: two, three (recipients), utf8, 8bit, dsn, require_tls (needed of the
  *               relay), reject (partial), big (100 kB), dots, from=ADDRESS, to=ADDRESS (the first one), id=ENVID
  *               ("_" is a space, nothing is none), ret=full, ret=hdrs, notify=never, notify=success,failure,delay
  *   ! EVENT     must be next: ready | start_tls | done CODE DELIVERY STAGE | dead CODE DELIVERY STAGE | quit;
- *               "! rcpt N CODE" looks at a recipient's outcome
+ *               "! done …" is of the oldest mail that is not done yet; "! done … #2" of the second submitted;
+ *               "! rcpt N CODE" looks at a recipient's outcome of that mail
  *               "! text TEXT" at the text of the reply that the session died of, "! one_flight on | off" at that;
- *               "! nothing": no event is there yet
+ *               "! nothing": no event is there yet; "! room yes | no": may another mail be submitted
  *   x tls       the handshake is done
  *   x close     the server is gone
  *   x wait MS   time passes, and the deadline is looked at
  *   x hold      what the client writes stays with it, until "x let"
  *   x take      what the client writes is on its way, but not with the kernel, until "x let"
- *   x quit, x give_up TRUE|FALSE
+ *   x quit; x give_up TRUE | FALSE, also "… #2"
  * At the end nothing may be left: no output, no event. "$PIPE" in a script is replaced by "250-PIPELINING" in a
  * pipelined run and left out, with its line, in a lock-step one. */
 #include "smtp/session.h"

@@ -449,6 +449,155 @@ static const struct conversation fates[] = {
                                       "! done outcome_unknown unknown body\n! dead outcome_unknown unknown body\n"},
 };
 
+#define DEPTH(n) \
+    {.ehlo_name = "me", .tls_mode = SMTP_TLS_NONE, .one_flight_max = 65536, .one_flight_idle = 5000, .depth = n, TIMES}
+#define FLIES READY("S: 250-CHUNKING\n")
+/* A whole mail in one flight, and the same behind another one. */
+#define FLIGHT "> mail\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 21 LAST\n" BODY
+#define BEHIND "> mail\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 21 LAST\n" BODY
+#define TAKEN "S: 250 ok\nS: 250 ok\nS: 250 queued\n"
+#define ENDED(mail, session) "! done " mail "\n! dead " session "\n"
+
+/* Several mails in hand: who is told what. */
+static const struct conversation transactions[] = {
+    {"three in flight", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "! room yes\n" BEHIND BEHIND "! room no\n" TAKEN "! done sent accepted body #1\n! room yes\n"
+                  "S: 250 reset\n" TAKEN "! done sent accepted body #2\nS: 250 reset\n" TAKEN
+                  "! done sent accepted body #3\n! ready\n" FLIGHT TAKEN "! done sent accepted body\n! ready\n"},
+    {"room is made by each reply", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND "! room no\n" TAKEN "! done sent accepted body\n! room yes\n" BEHIND "S: 250 reset\n" TAKEN
+                  "S: 250 reset\n" TAKEN "! done sent accepted body\n! done sent accepted body\n! ready\n"},
+    {"one in flight unless more are allowed", PIPELINED, BARE,
+     FLIES FLIGHT "! room no\n" TAKEN "! done sent accepted body\n! ready\n"},
+    {"a refused sender in the middle", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND BEHIND TAKEN "! done sent accepted body\nS: 250 reset\nS: 550 5.7.1 no\nS: 503 no\nS: 503 no\n"
+                  "! done sender_rejected rejected mail #2\nS: 250 reset\n" TAKEN
+                  "! done sent accepted body #3\n! ready\n"},
+    {"refused recipients in the middle", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND BEHIND TAKEN "! done sent accepted body\nS: 250 reset\nS: 250 ok\nS: 550 5.1.1 no\nS: 554 no\n"
+                  "! done recipients_rejected rejected rcpt #2\nS: 250 reset\n" TAKEN
+                  "! done sent accepted body #3\n! ready\n"},
+    {"a body put off, the last one: RSET before the next", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND TAKEN "! done sent accepted body\nS: 250 reset\nS: 250 ok\nS: 250 ok\nS: 451 later\n"
+                  "! done message_deferred rejected body\n! ready\n" BEHIND "S: 250 reset\n" TAKEN
+                  "! done sent accepted body\n! ready\n"},
+    {"a body put off, another one sent behind it: no RSET", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND "S: 250 ok\nS: 250 ok\nS: 451 later\n! done message_deferred rejected body\n"
+                  "S: 250 reset\n" TAKEN "! done sent accepted body\n! ready\n" FLIGHT TAKEN
+                  "! done sent accepted body\n! ready\n"},
+    {"closed before any reply", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND "x close\n! done outcome_unknown unknown body\n! done outcome_unknown unknown body\n"
+                  "! dead outcome_unknown unknown body\n"},
+    {"closed after the first", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND BEHIND TAKEN "x close\n! done sent accepted body #1\n! done outcome_unknown unknown body #2\n"
+                  "! done outcome_unknown unknown body #3\n! dead outcome_unknown unknown body\n"},
+    {"closed with the second in our hands", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "x hold\n> mail\nx close\n! done outcome_unknown unknown body #1\n"
+                  "! done connection_closed not_sent mail #2\n! dead outcome_unknown unknown body\n"},
+    {"closed, the second one's sender refused before", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND BEHIND TAKEN "S: 250 reset\nS: 450 4.7.1 no\nx close\n! done sent accepted body #1\n"
+                  "! done sender_rejected rejected mail #2\n! done outcome_unknown unknown body #3\n"
+                  "! dead sender_rejected rejected mail\n"},
+    {"half a reply to the second", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND TAKEN "S: 250 reset\nS: 250 ok\nS: 250 ok\nS| 250 queu\nx close\n! done sent accepted body #1\n"
+                  "! done outcome_unknown unknown body #2\n! dead outcome_unknown unknown body\n"},
+    {"421 in the place of a reply: what is not answered is not done", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND BEHIND TAKEN "S: 421 4.7.0 enough\nx close\n! done sent accepted body #1\n"
+                  "! done service_closing not_sent mail #2\n! done service_closing not_sent mail #3\n"
+                  "! dead service_closing not_sent mail\n"},
+    {"421 to a body", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND "S: 250 ok\nS: 250 ok\nS: 421 bye\n! done message_deferred rejected body #1\n"
+                  "! done service_closing not_sent mail #2\n! dead service_closing not_sent body\n"},
+    {"a server that does not swallow a refused BDAT", PIPELINED, DEPTH(3),
+     FLIES FLIGHT BEHIND "S: 250 ok\nS: 250 ok\nS: 502 what is BDAT?\n! done message_rejected rejected body #1\n"
+                  "! done outcome_unknown unknown body #2\n! dead protocol_error not_sent body\n! one_flight off\n"},
+    {"a body for nobody is accepted", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND "S: 250 ok\nS: 550 5.1.1 no\nS: 250 queued\n! done recipients_rejected rejected rcpt #1\n"
+                  "! done outcome_unknown unknown body #2\n! dead protocol_error not_sent body\n"},
+    {"RSET refused: whose mail was taken?", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND TAKEN "S: 500 what\n" TAKEN "! done sent accepted body #1\n"
+                  "! done protocol_error unknown body #2\n! dead protocol_error not_sent mail\n"},
+    {"a reply before its command was sent", PIPELINED | WHOLE, DEPTH(2),
+     FLIES FLIGHT "x hold\n> mail\n" TAKEN "S: 250 reset\n! done sent accepted body #1\n"
+                  "! done protocol_error not_sent mail #2\n! dead protocol_error not_sent mail\n"},
+    {"silence in the middle", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND TAKEN "! done sent accepted body #1\nx wait 1999\n! nothing\nx wait 1\n"
+                  "! done outcome_unknown unknown body #2\n! dead outcome_unknown unknown body\n! one_flight off\n"},
+    {"a mail behind does not prolong the wait of the first", PIPELINED, DEPTH(2),
+     FLIES FLIGHT "x wait 1500\n" BEHIND "x wait 499\n! nothing\nx wait 1\n! done outcome_unknown unknown body #1\n"
+                  "! done outcome_unknown unknown body #2\n! dead outcome_unknown unknown body\n! one_flight off\n"},
+    {"the first given up, answered late", PIPELINED, DEPTH(2),
+     FLIES FLIGHT BEHIND "x give_up TRUE #1\nx wait 500000\n! nothing\n" TAKEN "! done sent accepted body #1\n"
+                  "S: 250 reset\n" TAKEN "! done sent accepted body #2\n! ready\n"},
+    {"the second given up before it left", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "x hold\n> mail\nx give_up FALSE #2\n! done deadline_exceeded not_sent mail #2\nx let\n! room no\n" TAKEN
+                  "! done sent accepted body #1\n! dead deadline_exceeded not_sent mail\n"},
+    {"the second given up with a third behind it", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "x hold\n> mail\n> mail\nx give_up FALSE #2\n! done deadline_exceeded not_sent mail #2\n"
+                  "! done connection_closed not_sent mail #3\nx let\nx close\n! done outcome_unknown unknown body #1\n"
+                  "! dead outcome_unknown unknown body\n"},
+    {"the first given up before it left takes all along", PIPELINED, DEPTH(2),
+     FLIES "x hold\n> mail\n> mail\nx give_up FALSE #1\n! done deadline_exceeded not_sent mail #1\n"
+           "! done connection_closed not_sent mail #2\n! dead deadline_exceeded not_sent mail\n"},
+    {"one that the relay cannot take is told at once", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "> mail dsn\n! done dsn_unsupported not_sent ehlo #2\n! room yes\n" BEHIND TAKEN
+                  "S: 250 reset\n" TAKEN "! done sent accepted body #1\n! done sent accepted body #3\n! ready\n"},
+    {"partial reject waits for its own envelope", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "> mail two reject\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: RCPT TO:<c@y>\n! room no\n" TAKEN
+                  "! done sent accepted body #1\nS: 250 reset\nS: 250 ok\nS: 250 ok\nS: 250 ok\nC: BDAT 21 LAST\n" BODY
+                  "! room yes\n" BEHIND "S: 250 queued\n! done sent accepted body #2\nS: 250 reset\n" TAKEN
+                  "! done sent accepted body #3\n! ready\n"},
+    {"partial reject, refused, and the next one", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "> mail two reject\nC: *\nC: *\nC: *\nC: *\n" TAKEN "! done sent accepted body #1\nS: 250 reset\n"
+                  "S: 250 ok\nS: 550 5.1.1 no\nS: 250 ok\n! done recipients_rejected not_sent rcpt #2\n! ready\n" BEHIND
+                  "S: 250 reset\n" TAKEN "! done sent accepted body #3\n! ready\n"},
+    {"a big one flies behind its envelope's replies", PIPELINED, DEPTH(3),
+     FLIES FLIGHT "> mail big\nC: RSET\nC: *\nC: *\n! room no\n" TAKEN "! done sent accepted body #1\n"
+                  "S: 250 reset\nS: 250 ok\nS: 250 ok\nC: BDAT 102400 LAST\nC. 102400\n! room yes\n" BEHIND
+                  "S: 250 queued\n! done sent accepted body #2\nS: 250 reset\n" TAKEN
+                  "! done sent accepted body #3\n! ready\n"},
+    {"lock-step has one in hand", LOCK_STEP, DEPTH(3),
+     READY("S: 250-CHUNKING\n") "> mail\nC: *\n! room no\nS: 250 ok\nC: *\nS: 250 ok\nC: BDAT 21 LAST\n" BODY
+                                "! room no\nS: 250 ok\n! done sent accepted body\n! ready\n"},
+};
+
+#define DATA_MAIL "> mail\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: DATA\n"
+#define DATA_BEHIND "> mail\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: DATA\n"
+#define GO_ON "S: 250 ok\nS: 250 ok\nS: 354 go\n"
+
+/* RFC 2920 without RFC 3030: the dot of a mail and the envelope of the next one leave together. */
+static const struct conversation dot_and_envelope[] = {
+    {"the next envelope behind the dot", PIPELINED, BARE,
+     READY("") DATA_MAIL "! room no\n" GO_ON BODY "C: .\n! room yes\n" DATA_BEHIND "! room no\nS: 250 queued\n"
+                         "! done sent accepted body #1\n! nothing\nS: 250 reset\n" GO_ON BODY "C: .\n! room yes\n"
+                         "S: 250 queued\n! done sent accepted body #2\n! ready\n" DATA_MAIL GO_ON BODY
+                         "C: .\nS: 250 queued\n! done sent accepted body #3\n! ready\n"},
+    {"depth is not for DATA", PIPELINED, DEPTH(8),
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "! room no\nS: 250 queued\n! done sent accepted body\n! room no\n"
+               "S: 250 reset\n" GO_ON BODY "C: .\nS: 250 queued\n! done sent accepted body\n! ready\n"},
+    {"the first body refused", PIPELINED, BARE,
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "S: 554 spam\n! done message_rejected rejected body #1\n"
+               "S: 250 reset\n" GO_ON BODY "C: .\nS: 250 ok\n! done sent accepted body #2\n! ready\n"},
+    {"the second one's recipient refused", PIPELINED, BARE,
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "S: 250 queued\n! done sent accepted body #1\nS: 250 reset\n"
+               "S: 250 ok\nS: 550 5.1.1 no\nS: 554 no valid recipients\n! done recipients_rejected rejected rcpt #2\n"
+               "! ready\n"},
+    {"354 for nobody, behind another", PIPELINED, BARE,
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "S: 250 queued\n! done sent accepted body #1\nS: 250 reset\n"
+               "S: 250 ok\nS: 550 5.1.1 no\nS: 354 go\nC: .\n! room no\nS: 554 nobody\n"
+               "! done recipients_rejected rejected rcpt #2\n! ready\n"},
+    {"closed behind the dot", PIPELINED, BARE,
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "x close\n! done outcome_unknown unknown body #1\n"
+               "! done connection_closed not_sent mail #2\n! dead outcome_unknown unknown body\n"},
+    {"closed behind the first reply", PIPELINED, BARE,
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "S: 250 ok\nx close\n! done sent accepted body #1\n"
+               "! done connection_closed not_sent mail #2\n! dead connection_closed not_sent mail\n"},
+    {"a 250 in the place of the 354", PIPELINED, BARE,
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "S: 250 ok\n! done sent accepted body #1\nS: 250 reset\n"
+               "S: 250 ok\nS: 250 ok\nS: 250 ok\n! done protocol_error not_sent data #2\n"
+               "! dead protocol_error not_sent data\n"},
+};
+
 /* RFC 4954 §4: a line of AUTH has 512 octets at most; what is longer waits for the 334. */
 START_TEST(test_auth_line_limit)
 {
@@ -548,7 +697,7 @@ START_TEST(test_many_recipients_go_in_pieces)
     for (size_t i = 0; i < MANY + 1; i++)
         say(s, i % 2 ? "250 ok\r\n" : i ? "550 no\r\n" : "250 ok\r\n");
     take_all(s, 1);
-    ck_assert(smtp_session_body_is_gone(s));
+    ck_assert(smtp_session_body_is_gone(s, &t));
     say(s, "250 queued\r\n");
     ck_assert(smtp_session_next_event(s, &ev) && ev.type == SMTP_EV_DONE);
     ck_assert_int_eq(t.outcome.code, OUTCOME_SENT);
@@ -638,6 +787,8 @@ TABLE(lock_step)
 TABLE(extensions)
 TABLE(pipelined)
 TABLE(fates)
+TABLE(transactions)
+TABLE(dot_and_envelope)
 
 int main(void)
 {
@@ -652,6 +803,8 @@ int main(void)
     tcase_add_loop_test(tc, test_extensions, 0, (int)ARRAY_LEN(extensions));
     tcase_add_loop_test(tc, test_pipelined, 0, (int)ARRAY_LEN(pipelined));
     tcase_add_loop_test(tc, test_fates, 0, (int)ARRAY_LEN(fates));
+    tcase_add_loop_test(tc, test_transactions, 0, (int)ARRAY_LEN(transactions));
+    tcase_add_loop_test(tc, test_dot_and_envelope, 0, (int)ARRAY_LEN(dot_and_envelope));
     tcase_add_test(tc, test_auth_line_limit);
     tcase_add_test(tc, test_reply_line_limits);
     tcase_add_loop_test(tc, test_many_recipients_go_in_pieces, 0, 2);
