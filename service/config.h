@@ -11,7 +11,6 @@ struct config_relay {                   /* owns its strings; `c` borrows them */
     char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name;
     char *url, *tls, *ca_pem;           /* tls: "starttls" | "implicit" | "none", NULL as the url says */
     uint32_t timeout_ms;                /* a cap over every step; 0: none */
-    unsigned pipeline_depth;
     struct option_source *sources;
     struct relay_config c;
 };

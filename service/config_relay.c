@@ -214,6 +214,16 @@ static void cap_steps(struct config_relay *r)
             *steps[i] = r->timeout_ms;
 }
 
+static void check_sessions(const struct config_relay *r, const char *where, struct config_errors *errors)
+{
+    if (r->c.min_idle > r->c.max_sessions)
+        option_warn(errors, where, "min_idle is %u, but no more than max_sessions (%u) are opened", r->c.min_idle,
+                    r->c.max_sessions);
+    if (r->c.loops > r->c.max_sessions)
+        option_warn(errors, where, "loops is %u, but only max_sessions (%u) can have one each", r->c.loops,
+                    r->c.max_sessions);
+}
+
 void config_relay_finish(struct config_relay *r, struct config_errors *errors)
 {
     struct config_url u = {.port = 0};
@@ -237,10 +247,7 @@ void config_relay_finish(struct config_relay *r, struct config_errors *errors)
     if (r->timeout_ms && r->timeout_ms < 10)
         option_error(errors, where, "timeout: less than 10 ms; plain numbers are seconds");
     cap_steps(r);
-    if (r->pipeline_depth > 1) {
-        option_warn(errors, where, "pipeline_depth is 1 in this version; %u is ignored", r->pipeline_depth);
-        r->pipeline_depth = 1;
-    }
+    check_sessions(r, where, errors);
     r->c.name = r->name;
     r->c.host = r->host;
     r->c.user = r->user;

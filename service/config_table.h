@@ -39,7 +39,7 @@
     X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, 0, \
       "HTTP connections open at once.") \
     X(smtp_loops, UINT, smtp_loops, "1", 1, 64, NULL, 0, \
-      "Threads for SMTP; a relay lives on one of them.") \
+      "Threads for SMTP; a relay lives on one of them, unless its loops says otherwise.") \
     X(drain_delay, MILLIS, drain_delay_ms, "0s", 0, 3600000, NULL, 0, \
       "After SIGTERM: how long sends are still taken while readiness is false already.") \
     X(drain_timeout, MILLIS, drain_timeout_ms, "30s", 0, 3600000, NULL, 0, \
@@ -72,8 +72,13 @@
     X(max_sessions, UINT, c.max_sessions, "8", 1, 1000, NULL, 0, "SMTP sessions open at once.") \
     X(mails_per_session, UINT, c.mails_per_session, "0", 0, 1000000, NULL, 0, \
       "Mails before a session is closed; 0: no limit.") \
-    X(pipeline_depth, UINT, pipeline_depth, "1", 1, 1000, NULL, 0, \
-      "Mails in flight on one session. Only 1 in this version.") \
+    X(min_idle, UINT, c.min_idle, "0", 0, 1000, NULL, 0, \
+      "Sessions kept open for mails to come: the first one after a quiet time is as fast as any.") \
+    X(loops, UINT, c.loops, "1", 1, 64, NULL, 0, \
+      "Threads that the sessions are spread over, each with its share of max_sessions.") \
+    X(pipeline_depth, UINT, c.pipeline_depth, "1", 1, 64, NULL, 0, \
+      "Mails in flight on one session, where the relay offers PIPELINING and CHUNKING. When a session is lost, as many " \
+      "mails may end as outcome_unknown.") \
     X(timeout, MILLIS, timeout_ms, "0", 0, 3600000, NULL, 0, \
       "A cap over every step below: each waits the smaller of the two; 0: none.") \
     X(dns_timeout, MILLIS, c.dns_ms, "5s", 10, 3600000, NULL, 0, "Looking up the relay's address.") \

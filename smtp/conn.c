@@ -19,6 +19,8 @@
 #define CLOSE_MS 1000                   /* for the last bytes of a dead session */
 #define TURN_MAX (256 * 1024)           /* a body of megabytes does not keep the loop from the other sessions */
 #define USER_TIMEOUT_SLACK_MS 10000
+#define RECORD_MAX 16384                /* RFC 8446 §5.1: plaintext of one TLS record */
+#define RECORDS_MAX 8                   /* encrypted ahead of the kernel */
 
 enum conn_phase { PHASE_DNS, PHASE_CONNECT, PHASE_TLS, PHASE_TALK };
 
@@ -28,6 +30,12 @@ struct transport_ops {
     bool (*write)(struct conn *c);      /* one send; false: nothing to write, or the kernel is full */
     void (*close)(struct conn *c);      /* the polite end, before the socket goes */
     int (*start_tls)(struct conn *c, struct smtp_outcome *why_out);
+};
+
+/* A TLS record that waits to be sent. The peer can read it once its last byte has left, and not before. */
+struct record {
+    size_t end;                         /* in the TLS queue, counted from where it began when this was encrypted */
+    size_t plain;                       /* octets of the session's output in it */
 };
 
 struct conn {
@@ -45,11 +53,13 @@ struct conn {
     uint64_t limit;                     /* of PHASE_DNS and PHASE_TLS, and of closing; UINT64_MAX: none */
     uint64_t silent_at;
     uint64_t tls_began_us;
-    size_t encrypted;                   /* of the session's output, in the TLS queue and not yet with the kernel */
+    struct record records[RECORDS_MAX];
+    size_t records_n, records_at, cipher_sent;
+    size_t encrypted;                   /* of the session's output: in records that are not yet with the kernel */
     bool lookup_runs;                   /* the resolver holds our address */
     bool blocked;                       /* the socket's buffer is full, or others have their turn: EPOLLOUT will tell */
     size_t turn;                        /* octets written since the last event of the socket */
-    bool was_ready;
+    bool was_ready, room_told;
     bool silent, silent_told;
     bool failed, dead_told;             /* failed: `failure` is to be told */
     struct smtp_outcome failure;
@@ -297,32 +307,57 @@ static void tls_transport_read(struct conn *c)
     }
 }
 
-/* More of the session's output is encrypted only when the queue is empty of such: so `encrypted` is out when the
- * queue is. */
+/* A session that ends in the middle of a body takes its output back. What of that is encrypted already must not leave
+ * either: it would complete a mail that was reported as not sent. */
+static bool has_taken_back(const struct conn *c)
+{
+    return c->encrypted && c->encrypted > smtp_session_output(c->session).n;
+}
+
+/* More of the session's output is encrypted only when all of before has left. */
 static bool encrypt(struct conn *c)
 {
+    struct bytes_queue *q = tls_output(c->tls);
     struct bytes_view out;
     struct smtp_outcome why;
 
     if (c->phase != PHASE_TALK || c->encrypted)
         return true;
-    out = smtp_session_output(c->session);
-    if (!out.n)
-        return true;
-    if (tls_write(c->tls, out) == TLS_OK) {
-        c->encrypted = out.n;
-        return true;
+    c->records_n = c->records_at = c->cipher_sent = 0;
+    for (out = smtp_session_output(c->session); out.n && c->records_n < RECORDS_MAX;) {
+        size_t n = out.n < RECORD_MAX ? out.n : RECORD_MAX;
+        if (tls_write(c->tls, bytes_view(out.p, n)) != TLS_OK) {
+            tls_get_failure(c->tls, &why);
+            transport_gone(c, &why, NULL);
+            return false;
+        }
+        c->records[c->records_n++] = (struct record){.end = bytes_queue_len(q), .plain = n};
+        c->encrypted += n;
+        out = bytes_view(out.p + n, out.n - n);
     }
-    tls_get_failure(c->tls, &why);
-    transport_gone(c, &why, NULL);
-    return false;
+    return true;
+}
+
+/* The kernel took n more bytes of the TLS queue: tells the session of the records that are wholly gone. */
+static void note_cipher_sent(struct conn *c, size_t n)
+{
+    size_t plain = 0;
+
+    c->cipher_sent += n;
+    while (c->records_at < c->records_n && c->records[c->records_at].end <= c->cipher_sent)
+        plain += c->records[c->records_at++].plain;
+    c->encrypted -= plain;
+    if (plain)
+        smtp_session_sent(c->session, plain, now_ms(c));
 }
 
 static bool tls_transport_write(struct conn *c)
 {
     struct bytes_queue *q = tls_output(c->tls);
-    size_t n, plain = c->encrypted;
+    size_t n;
 
+    if (has_taken_back(c))
+        return false;
     if (!encrypt(c))
         return true;
     if (!bytes_queue_len(q))
@@ -332,11 +367,7 @@ static bool tls_transport_write(struct conn *c)
         bytes_queue_consume(q, n);
         c->turn += n;
         c->blocked = bytes_queue_len(q) > 0;
-        plain = c->encrypted;
-        if (!c->blocked && plain) {
-            c->encrypted = 0;
-            smtp_session_sent(c->session, plain, now_ms(c));
-        }
+        note_cipher_sent(c, n);
         return true;
     case DIAL_AGAIN:
     case DIAL_EOF:
@@ -525,6 +556,7 @@ static int make_session(struct conn *c)
         .one_flight_max = c->p.one_flight_max,
         .no_chunking = c->p.no_chunking,
         .one_flight_idle = config->one_flight_idle_ms,
+        .depth = config->pipeline_depth,
     };
 
     find_ehlo_name(c);
@@ -668,13 +700,6 @@ static void note_time_of_failure(struct conn *c)
     }
 }
 
-/* A session that ends in the middle of a body takes its output back. What of that is encrypted already must not leave
- * either: it would complete a mail that was reported as not sent. */
-static bool has_taken_back(const struct conn *c)
-{
-    return c->session && c->encrypted > smtp_session_output(c->session).n;
-}
-
 static bool tell_dead(struct conn *c, struct conn_event *ev, const struct smtp_outcome *why, bool quit_ok)
 {
     if (!c->was_ready)
@@ -714,11 +739,21 @@ static bool pull_session(struct conn *c, struct conn_event *ev)
             return true;
         case SMTP_EV_DONE:
             ev->type = CONN_DONE;
+            ev->transaction = sev.transaction;
             return true;
         case SMTP_EV_DEAD:
             return tell_dead(c, ev, &sev.outcome, sev.quit_ok);
         }
     return false;
+}
+
+/* Told once each time that room is made while mails are in hand. */
+static bool has_new_room(struct conn *c)
+{
+    bool had = c->room_told;
+
+    c->room_told = !c->failed && c->was_ready && conn_has_room(c) && !smtp_session_is_ready(c->session);
+    return c->room_told && !had;
 }
 
 static bool pull(struct conn *c, struct conn_event *ev)
@@ -732,6 +767,10 @@ static bool pull(struct conn *c, struct conn_event *ev)
     }
     if (!c->failed && c->session && c->phase != PHASE_CONNECT && pull_session(c, ev))
         return true;
+    if (has_new_room(c)) {
+        ev->type = CONN_ROOM;
+        return true;
+    }
     return c->failed && tell_dead(c, ev, &c->failure, false);
 }
 
@@ -773,15 +812,20 @@ void conn_submit(struct conn *c, struct smtp_transaction *t)
     smtp_session_submit(c->session, t, now_ms(c));
 }
 
+bool conn_has_room(const struct conn *c)
+{
+    return !c->failed && !c->dead_told && smtp_session_has_room(c->session);
+}
+
 void conn_look(struct conn *c)
 {
     if (c->io.fd >= 0)
         c->ops->read(c);
 }
 
-bool conn_give_up(struct conn *c, uint64_t until)
+bool conn_give_up(struct conn *c, const struct smtp_transaction *t, uint64_t until)
 {
-    return smtp_session_give_up(c->session, until, now_ms(c));
+    return smtp_session_give_up(c->session, t, until, now_ms(c));
 }
 
 void conn_quit(struct conn *c)
@@ -804,9 +848,9 @@ enum stage conn_stage(const struct conn *c)
     unreachable("conn phase");
 }
 
-bool conn_body_is_gone(const struct conn *c)
+bool conn_body_is_gone(const struct conn *c, const struct smtp_transaction *t)
 {
-    return smtp_session_body_is_gone(c->session);
+    return smtp_session_body_is_gone(c->session, t);
 }
 
 bool conn_one_flight_is_off(const struct conn *c)

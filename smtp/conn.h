@@ -32,6 +32,7 @@ struct conn_params {                    /* pointers are borrowed for the conn's 
 
 enum conn_event_type {
     CONN_READY,                         /* conn_submit may be called */
+    CONN_ROOM,                          /* mails are in hand, and conn_submit may be called all the same */
     CONN_DONE,                          /* the transaction has its outcome */
     CONN_SILENT,                        /* connected, and no banner for silent_ms; the conn goes on waiting */
     CONN_DEAD,                          /* no more use; outcome says why, unless quit_ok */
@@ -40,6 +41,7 @@ enum conn_event_type {
 
 struct conn_event {
     enum conn_event_type type;
+    struct smtp_transaction *transaction;       /* CONN_DONE */
     struct smtp_outcome outcome;        /* CONN_DEAD */
     bool quit_ok;                       /* CONN_DEAD */
 };
@@ -56,16 +58,18 @@ struct conn *conn_open(const struct conn_params *p) MUST_CHECK;         /* NULL:
 void conn_free(struct conn *c);         /* only after CONN_FINISHED, or when loop and resolver stand still */
 bool conn_next_event(struct conn *c, struct conn_event *ev);            /* also writes what there is, sets the timer */
 
-void conn_submit(struct conn *c, struct smtp_transaction *t);           /* only when ready */
+void conn_submit(struct conn *c, struct smtp_transaction *t);           /* only with room; ready is room too */
+bool conn_has_room(const struct conn *c);                               /* once it was ready */
 void conn_look(struct conn *c);         /* reads what waits: EOF, close_notify, a 421 become events */
-bool conn_give_up(struct conn *c, uint64_t until);                      /* see smtp_session_give_up */
+/* see smtp_session_give_up */
+bool conn_give_up(struct conn *c, const struct smtp_transaction *t, uint64_t until);
 void conn_quit(struct conn *c);         /* only when ready */
 void conn_fail(struct conn *c, const struct smtp_outcome *why);         /* before CONN_READY: the attempt ends so */
 void conn_drop(struct conn *c, const char *why);                        /* as if the peer had closed it */
 
 enum stage conn_stage(const struct conn *c);
 bool conn_one_flight_is_off(const struct conn *c);
-bool conn_body_is_gone(const struct conn *c);                            /* of the running transaction */
+bool conn_body_is_gone(const struct conn *c, const struct smtp_transaction *t);
 unsigned conn_flights(const struct conn *c);
 const struct conn_facts *conn_facts(const struct conn *c);
 const struct resolve_address *conn_peer(const struct conn *c);          /* NULL before the connection stands */

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The door: one thread for each loop, one pool for each relay, and the mailboxes between them and the rest. */
+/* The door: one thread for each loop, a pool for each relay (or several, each on a loop of its own), and the mailboxes
+ * between them and the rest. */
 
 struct worker {
     struct engine *engine;
@@ -22,20 +23,24 @@ struct worker {
     struct loop_msg drain;
 };
 
+/* One pool of a relay, on one of the loops, with its share of the relay's limits. */
+struct share {
+    struct pool *pool;
+    struct worker *worker;
+    struct relay_config config;         /* the caller's is his again after engine_new */
+    size_t relay;
+};
+
 struct engine {
     struct resolver *resolver;
     struct worker *workers;
     unsigned n_workers;
-    struct pool **pools;
-    struct relay_config *configs;       /* n_pools; the caller's array is his again after engine_new */
-    size_t n_pools;
+    size_t n_relays;
+    size_t *first_share;                /* n_relays + 1: a relay's shares end where the next one's begin */
+    struct share *shares;
+    size_t n_shares;
     atomic_bool draining;
 };
-
-static struct worker *worker_of(const struct engine *e, size_t relay)
-{
-    return &e->workers[relay % e->n_workers];
-}
 
 /* ---- on the loops ---- */
 
@@ -63,20 +68,57 @@ static void on_submit(struct loop_msg *m)
     pool_submit(d->state->pool, d);
 }
 
-static void on_drain(struct loop_msg *m)
+/* What is to be done with each pool of a loop, by the loop. */
+static void each_pool(const struct worker *w, void (*act)(struct pool *p))
 {
-    struct worker *w = LIST_ITEM(m, struct worker, drain);
     struct engine *e = w->engine;
 
-    for (size_t i = 0; i < e->n_pools; i++)
-        if (worker_of(e, i) == w && e->pools[i])
-            pool_drain(e->pools[i]);
+    for (size_t i = 0; i < e->n_shares; i++)
+        if (e->shares[i].worker == w)
+            act(e->shares[i].pool);
+}
+
+static void on_drain(struct loop_msg *m)
+{
+    each_pool(LIST_ITEM(m, struct worker, drain), pool_drain);
+}
+
+/* A password that one pool saw refused is not tried by the relay's other pools either, or the account is locked. */
+struct refusal {
+    struct loop_msg msg;
+    struct pool *pool;
+    struct smtp_outcome why;
+};
+
+static void on_refusal(struct loop_msg *m)
+{
+    struct refusal *r = LIST_ITEM(m, struct refusal, msg);
+
+    pool_hear_refused(r->pool, &r->why);
+    free(r);
+}
+
+static void on_refused(void *ctx, struct pool *p, const struct smtp_outcome *why)
+{
+    const struct engine *e = ((struct worker *)ctx)->engine;
+    size_t own = 0;
+
+    while (e->shares[own].pool != p)
+        own++;
+    for (size_t i = e->first_share[e->shares[own].relay]; i < e->first_share[e->shares[own].relay + 1]; i++) {
+        struct refusal *r = i == own ? NULL : malloc(sizeof(*r));
+        if (!r)
+            continue;                   /* without memory the other one finds out by itself */
+        *r = (struct refusal){.msg.on_msg = on_refusal, .pool = e->shares[i].pool, .why = *why};
+        loop_post(e->shares[i].worker->loop, &r->msg);
+    }
 }
 
 static void *run(void *ctx)
 {
     struct worker *w = ctx;
 
+    each_pool(w, pool_start);
     if (loop_run(w->loop) < 0)
         unreachable("epoll failed under a running loop");
     return NULL;
@@ -107,48 +149,77 @@ static int worker_init(struct worker *w, struct engine *e)
     w->drain.on_msg = on_drain;
     w->loop = loop_new();
     w->buffers = malloc(sizeof(*w->buffers));
-    w->dirty = calloc(e->n_pools + 1, sizeof(*w->dirty));
+    w->dirty = calloc(e->n_shares + 1, sizeof(struct pool *));
     if (!w->loop || !w->buffers || !w->dirty)
         return -1;
     loop_set_before_wait(w->loop, before_wait, w);
     return 0;
 }
 
-static int make_pools(struct engine *e, char err_out[200])
+/* The i-th of n parts of `whole`; together they are all of it. */
+static unsigned part(unsigned whole, unsigned i, unsigned n)
 {
-    for (size_t i = 0; i < e->n_pools; i++) {
-        struct worker *w = worker_of(e, i);
-        struct pool_params pp = {
-            .loop = w->loop,
-            .resolver = e->resolver,
-            .buffers = w->buffers,
-            .config = &e->configs[i],
-            .on_dirty = on_dirty,
-            .ctx = w,
-        };
-        e->pools[i] = pool_new(&pp, err_out);
-        if (!e->pools[i])
-            return -1;
+    return whole / n + (i < whole % n);
+}
+
+static unsigned loops_of(const struct relay_config *c)
+{
+    unsigned n = c->loops ? c->loops : 1;
+
+    return n < c->max_sessions ? n : c->max_sessions;
+}
+
+static int make_shares(struct engine *e, const struct engine_params *p, char err_out[200])
+{
+    for (size_t i = 0, at = 0; i < e->n_relays; i++) {
+        unsigned n = loops_of(&p->relays[i]);
+        e->first_share[i] = at;
+        for (unsigned k = 0; k < n; k++, at++) {
+            struct share *s = &e->shares[at];
+            struct pool_params pp = {.resolver = e->resolver, .config = &s->config, .on_dirty = on_dirty,
+                                     .on_refused = n > 1 ? on_refused : NULL};
+            *s = (struct share){.worker = &e->workers[(i + k) % e->n_workers], .config = p->relays[i], .relay = i};
+            s->config.max_sessions = part(p->relays[i].max_sessions, k, n);
+            s->config.min_idle = part(p->relays[i].min_idle, k, n);
+            pp.loop = s->worker->loop;
+            pp.buffers = s->worker->buffers;
+            pp.ctx = s->worker;
+            s->pool = pool_new(&pp, err_out);
+            if (!s->pool)
+                return -1;
+        }
     }
+    e->first_share[e->n_relays] = e->n_shares;
     return 0;
+}
+
+/* As many loops as were asked for, or as the relay that is spread most needs. */
+static void count_shares(struct engine *e, const struct engine_params *p)
+{
+    e->n_workers = p->loops ? p->loops : 1;
+    e->n_relays = p->n_relays;
+    for (size_t i = 0; i < p->n_relays; i++) {
+        unsigned n = loops_of(&p->relays[i]);
+        e->n_shares += n;
+        if (n > e->n_workers)
+            e->n_workers = n;
+    }
 }
 
 static int start(struct engine *e, const struct engine_params *p, char err_out[200])
 {
     snprintf(err_out, 200, "no memory for the SMTP loops");
-    e->n_workers = p->loops ? p->loops : 1;
-    e->n_pools = p->n_relays;
+    count_shares(e, p);
     e->resolver = resolver_new();
     e->workers = calloc(e->n_workers, sizeof(*e->workers));
-    e->pools = calloc(e->n_pools + 1, sizeof(struct pool *));
-    e->configs = calloc(e->n_pools + 1, sizeof(*e->configs));
-    if (!e->resolver || !e->workers || !e->pools || !e->configs)
+    e->shares = calloc(e->n_shares + 1, sizeof(*e->shares));
+    e->first_share = calloc(e->n_relays + 1, sizeof(*e->first_share));
+    if (!e->resolver || !e->workers || !e->shares || !e->first_share)
         return -1;
-    memcpy(e->configs, p->relays, e->n_pools * sizeof(*e->configs));
     for (unsigned i = 0; i < e->n_workers; i++)
         if (worker_init(&e->workers[i], e) < 0)
             return -1;
-    if (make_pools(e, err_out) < 0)
+    if (make_shares(e, p, err_out) < 0)
         return -1;
     for (unsigned i = 0; i < e->n_workers; i++)
         if (start_thread(&e->workers[i], i) < 0) {
@@ -174,12 +245,26 @@ struct engine *engine_new(const struct engine_params *p, char err_out[200])
     return e;
 }
 
+/* The one of a relay's pools that has least to do. */
+static const struct share *choose_share(const struct engine *e, size_t relay)
+{
+    const struct share *best = &e->shares[e->first_share[relay]], *end = &e->shares[e->first_share[relay + 1]];
+
+    for (const struct share *s = best + 1; s < end; s++)
+        if (pool_get_load(s->pool) < pool_get_load(best->pool))
+            best = s;
+    return best;
+}
+
 void engine_submit(struct engine *e, struct delivery *d)
 {
+    const struct share *s = choose_share(e, d->relay);
+
     d->msg.on_msg = on_submit;
-    d->state->pool = e->pools[d->relay];
+    d->state->pool = s->pool;
     d->state->submitted_us = clock_us();
-    loop_post(worker_of(e, d->relay)->loop, &d->msg);
+    pool_expect(s->pool);
+    loop_post(s->worker->loop, &d->msg);
 }
 
 void engine_drain(struct engine *e)
@@ -202,27 +287,43 @@ void engine_free(struct engine *e)
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         if (e->workers[i].runs)
             pthread_join(e->workers[i].thread, NULL);
-    for (size_t i = 0; e->pools && i < e->n_pools; i++)
-        if (e->pools[i])
-            pool_stop(e->pools[i]);
+    for (size_t i = 0; e->shares && i < e->n_shares; i++)
+        if (e->shares[i].pool)
+            pool_stop(e->shares[i].pool);
     resolver_free(e->resolver);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         if (e->workers[i].runs && loop_run(e->workers[i].loop) < 0)
             unreachable("a stopped loop waited");
-    for (size_t i = 0; e->pools && i < e->n_pools; i++)
-        pool_free(e->pools[i]);
+    for (size_t i = 0; e->shares && i < e->n_shares; i++)
+        pool_free(e->shares[i].pool);
     for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
         loop_free(e->workers[i].loop);
         free(e->workers[i].buffers);
         free(e->workers[i].dirty);
     }
     free(e->workers);
-    free(e->pools);
-    free(e->configs);
+    free(e->shares);
+    free(e->first_share);
     free(e);
 }
 
 void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out)
 {
-    pool_get_stats(e->pools[relay], out);
+    struct engine_relay_stats one;
+
+    *out = (struct engine_relay_stats){.circuit_open = true};
+    for (size_t i = e->first_share[relay]; i < e->first_share[relay + 1]; i++) {
+        pool_get_stats(e->shares[i].pool, &one);
+        out->idle += one.idle;
+        out->busy += one.busy;
+        out->connecting += one.connecting;
+        out->waiting += one.waiting;
+        out->circuit_open &= one.circuit_open;
+        out->opened += one.opened;
+        out->resumed += one.resumed;
+        out->reused += one.reused;
+        out->stale += one.stale;
+        out->flights += one.flights;
+        out->mails += one.mails;
+    }
 }

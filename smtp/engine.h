@@ -18,6 +18,9 @@ struct relay_config {                   /* strings borrowed for the engine's lif
     const char *ca_file, *ca_pem, *crl_file, *pins;
     const char *ehlo_name;              /* NULL: FQDN host name, else the literal of the local socket's address */
     unsigned max_sessions;              /* default 8 */
+    unsigned min_idle;                  /* sessions kept open for the next mails; default 0 */
+    unsigned pipeline_depth;            /* mails in flight on one session; default 1 */
+    unsigned loops;                     /* SMTP loops that its sessions are spread over; default 1 */
     uint32_t dns_ms, connect_ms, connect_total_ms, one_flight_idle_ms, idle_ms, lifetime_ms;
     struct smtp_timeouts timeouts;
     unsigned mails_per_session;         /* 0: no limit */
@@ -28,7 +31,8 @@ void relay_config_init(struct relay_config *c);                         /* the d
 struct engine_params {
     const struct relay_config *relays;
     size_t n_relays;
-    unsigned loops;                     /* SMTP loops, default 1; a relay lives on loop (index % loops) */
+    /* SMTP loops, default 1 and as many as any relay wants; a relay's first one is loop (index % loops) */
+    unsigned loops;
 };
 
 /* One mail on its way down. Heap object made by delivery_new; the engine owns it from submit on. */

@@ -12,18 +12,21 @@
 #define LATE_MS 600000                  /* how long an unknown mail's session waits for the reply */
 #define LOOK_AFTER_MS 1000              /* a session idle for less has just been watched by the loop: no extra read */
 #define SILENT_MS 2000
+#define AHEAD_FIRST_MS 1000
+#define AHEAD_MAX_MS 60000
 
-enum pool_conn_state { POOL_CONNECTING, POOL_IDLE, POOL_BUSY, POOL_CLOSING, POOL_STATES };
+/* IDLE: no mail in hand. ROOMY: has some, and could take another one behind them. BUSY: has as many as it may. */
+enum pool_conn_state { POOL_CONNECTING, POOL_IDLE, POOL_ROOMY, POOL_BUSY, POOL_CLOSING, POOL_STATES };
 
 struct pool_conn {
     struct list_node node;              /* on pool->conns[state] */
     enum pool_conn_state state;
     struct pool *pool;
     struct conn *conn;
-    struct delivery *d;                 /* BUSY */
+    struct list in_hand;                /* ROOMY, BUSY: deliveries, in the order in which they are answered */
     uint64_t began, idle_since, dies_at;        /* ms */
-    unsigned mails;
-    bool reused;                        /* the running mail is not the session's first */
+    unsigned mails;                     /* that it is done with */
+    unsigned flights;                   /* of the session, as far as they are counted */
     bool silent;                        /* CONNECTING: no banner came; the probe's answer concerns it */
     bool held;                          /* dead before its banner: `held_why` is told unless the probe knows better */
     bool finished;                      /* held, and CONN_FINISHED has come */
@@ -34,13 +37,15 @@ struct pool {
     struct pool_params p;
     struct relay relay;
     struct tls_context *tls;
-    struct list conns[POOL_STATES];     /* IDLE: most recently used first */
+    struct list conns[POOL_STATES];     /* IDLE, ROOMY: most recently used first */
     struct list waiting;                /* deliveries, first come first */
     struct loop_timer timer;            /* the next attempt may start; the circuit; idle sessions end */
     struct probe *probe;
+    uint64_t ahead_at;                  /* no session is opened ahead before */
+    unsigned ahead_unused;              /* sessions in a row that ended without a mail */
     bool dirty, draining, stopped;
     struct {
-        _Atomic unsigned lengths[POOL_STATES], waiting;
+        _Atomic unsigned lengths[POOL_STATES], waiting, load;
         _Atomic uint64_t circuit_until, opened, resumed, reused, stale, flights, mails;
     } stats;
 };
@@ -60,6 +65,12 @@ static uint64_t now_ms(const struct pool *p)
 static unsigned number(const struct pool *p, enum pool_conn_state state)
 {
     return (unsigned)p->conns[state].n;
+}
+
+/* Sessions that are logged in. */
+static unsigned alive(const struct pool *p)
+{
+    return number(p, POOL_IDLE) + number(p, POOL_ROOMY) + number(p, POOL_BUSY);
 }
 
 static struct pool_conn *first_in(const struct pool *p, enum pool_conn_state state)
@@ -120,9 +131,15 @@ static void leave_waiting(struct pool *p, struct delivery *d)
     note_waiting(p);
 }
 
-static void end_delivery(struct pool *p, struct delivery *d, const struct smtp_outcome *o)
+static void let_go(struct pool *p, struct delivery *d)
 {
     loop_timer_clear(p->p.loop, &d->state->deadline);
+    atomic_fetch_sub_explicit(&p->stats.load, 1, memory_order_relaxed);
+}
+
+static void end_delivery(struct pool *p, struct delivery *d, const struct smtp_outcome *o)
+{
+    let_go(p, d);
     delivery_finish(d, o);
 }
 
@@ -162,7 +179,8 @@ static void on_deadline(struct loop_timer *t)
         return;
     }
     /* Past the last byte nobody can take the mail back: say so now, and let the reply correct it. */
-    if (conn_give_up(pc->conn, now_ms(p) + LATE_MS) && delivery_report_unknown(s->d, conn_flights(pc->conn)) < 0)
+    if (conn_give_up(pc->conn, &s->transaction, now_ms(p) + LATE_MS) &&
+        delivery_report_unknown(s->d, conn_flights(pc->conn)) < 0)
         conn_drop(pc->conn, "no memory for a late report");
     pump(pc);
 }
@@ -181,28 +199,62 @@ void pool_submit(struct pool *p, struct delivery *d)
 
 /* ---- lending ---- */
 
-static void lend(struct pool_conn *pc, struct delivery *d)
-{
-    struct pool *p = pc->pool;
-
-    leave_waiting(p, d);
-    if (pc->state != POOL_BUSY)
-        set_state(pc, POOL_BUSY);
-    pc->d = d;
-    pc->reused = pc->mails > 0;
-    pc->silent = false;
-    d->state->conn = pc;
-    delivery_begin_attempt(d, conn_facts(pc->conn), !pc->reused, conn_flights(pc->conn));
-    if (pc->reused)
-        count(&p->stats.reused, 1);
-    conn_submit(pc->conn, &d->state->transaction);
-}
-
 static bool is_worn_out(const struct pool_conn *pc)
 {
     unsigned most = pc->pool->relay.config->mails_per_session;
 
-    return (most && pc->mails >= most) || now_ms(pc->pool) >= pc->dies_at;
+    return (most && pc->mails + pc->in_hand.n >= most) || now_ms(pc->pool) >= pc->dies_at;
+}
+
+static bool has_room(const struct pool_conn *pc)
+{
+    return conn_has_room(pc->conn) && !is_worn_out(pc);
+}
+
+static void lend(struct pool_conn *pc, struct delivery *d)
+{
+    struct pool *p = pc->pool;
+    bool reused = pc->mails + pc->in_hand.n > 0;
+
+    leave_waiting(p, d);
+    list_add_last(&pc->in_hand, &d->state->node);
+    pc->silent = false;
+    d->state->conn = pc;
+    delivery_begin_attempt(d, conn_facts(pc->conn), !reused, conn_flights(pc->conn));
+    if (reused)
+        count(&p->stats.reused, 1);
+    conn_submit(pc->conn, &d->state->transaction);
+    set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
+}
+
+/* Behind another mail one waits for its reply too, so that is for those for whom no session can be had: none is idle,
+ * none is on its way for them, and no more may be opened. */
+static size_t surplus(const struct pool *p)
+{
+    uint64_t when;
+
+    if (p->stopped || p->waiting.n <= p->conns[POOL_CONNECTING].n ||
+        relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
+        return 0;
+    return p->waiting.n - p->conns[POOL_CONNECTING].n;
+}
+
+/* An idle session, or one with mails in hand, may be as dead as the one that a mail wanting a fresh one was on: such a
+ * mail is passed over here. */
+static struct delivery *first_for_used(const struct pool *p)
+{
+    for (struct list_node *node = list_first(&p->waiting); node; node = list_next(&p->waiting, node))
+        if (!LIST_ITEM(node, struct delivery_state, node)->wants_fresh)
+            return LIST_ITEM(node, struct delivery_state, node)->d;
+    return NULL;
+}
+
+static void lend_behind(struct pool_conn *pc, size_t most)
+{
+    struct delivery *d;
+
+    while (most-- && has_room(pc) && (d = first_for_used(pc->pool)))
+        lend(pc, d);
 }
 
 static void quit(struct pool_conn *pc)
@@ -244,6 +296,12 @@ static void on_ready(struct pool_conn *pc)
         rest(pc);
 }
 
+static void on_room(struct pool_conn *pc)
+{
+    set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
+    lend_behind(pc, surplus(pc->pool));
+}
+
 /* An idle session that is surely alive as far as we can see, or NULL. Stale ones end on the way. */
 static struct pool_conn *take_idle(struct pool *p)
 {
@@ -263,28 +321,30 @@ static struct pool_conn *take_idle(struct pool *p)
 
 /* A reused session may have been dying unseen; the mail that found out tries once more on a new one. A reply that
  * judges the mail is never tried again. */
-static bool deserves_another(const struct pool_conn *pc, const struct delivery *d)
+static bool deserves_another(const struct delivery *d)
 {
     const struct smtp_outcome *o = &d->state->transaction.outcome;
 
-    return pc->reused && !d->state->wants_fresh && !d->state->reported && o->delivery == DELIVERY_NOT_SENT &&
+    return !d->state->fresh_session && !d->state->wants_fresh && !d->state->reported && o->delivery == DELIVERY_NOT_SENT &&
            (o->code == OUTCOME_CONNECTION_CLOSED || o->code == OUTCOME_SERVICE_CLOSING || o->reply_code == 421);
 }
 
-static void on_done(struct pool_conn *pc)
+static void on_done(struct pool_conn *pc, struct smtp_transaction *t)
 {
     struct pool *p = pc->pool;
-    struct delivery *d = pc->d;
-    struct delivery_state *s = d->state;
+    struct delivery_state *s = LIST_ITEM(t, struct delivery_state, transaction);
+    struct delivery *d = s->d;
     unsigned flights = conn_flights(pc->conn);
 
-    pc->d = NULL;
+    list_remove(&pc->in_hand, &s->node);
     pc->mails++;
+    p->ahead_unused = 0;
     count(&p->stats.mails, 1);
-    count(&p->stats.flights, flights - s->flights_before);
+    count(&p->stats.flights, flights - pc->flights);
+    pc->flights = flights;
     if (!s->reported)
-        delivery_note_attempt(d, &s->transaction.outcome, pc->reused, (uint32_t)((clock_us() - s->lent_us) / 1000));
-    if (deserves_another(pc, d)) {
+        delivery_note_attempt(d, &t->outcome, !s->fresh_session, (uint32_t)((clock_us() - s->lent_us) / 1000));
+    if (deserves_another(d)) {
         count(&p->stats.stale, 1);
         s->wants_fresh = true;
         s->conn = NULL;
@@ -295,7 +355,7 @@ static void on_done(struct pool_conn *pc)
         mark_dirty(p);
         return;
     }
-    loop_timer_clear(p->p.loop, &s->deadline);
+    let_go(p, d);
     delivery_finish_transaction(d, flights);
 }
 
@@ -318,11 +378,20 @@ static void attempt_failed(struct pool_conn *pc, const struct smtp_outcome *o)
 
     pc->held = false;
     set_state(pc, POOL_CLOSING);
-    others = number(p, POOL_IDLE) + number(p, POOL_BUSY) + number(p, POOL_CONNECTING);
+    others = alive(p) + number(p, POOL_CONNECTING);
     relay_on_failed(&p->relay, o, others, pc->began, now_ms(p));
     atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
     if (!others)
         fail_waiting(p, pc, o);
+    if (relay_is_password_refused(o->code) && p->p.on_refused)
+        p->p.on_refused(p->p.ctx, p, o);
+    mark_dirty(p);
+}
+
+void pool_hear_refused(struct pool *p, const struct smtp_outcome *why)
+{
+    relay_on_failed(&p->relay, why, 0, now_ms(p), now_ms(p));
+    atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
     mark_dirty(p);
 }
 
@@ -421,6 +490,12 @@ static void on_attempt_dead(struct pool_conn *pc, const struct smtp_outcome *why
     attempt_failed(pc, why);
 }
 
+/* Opened ahead and closed by the relay before it was of use: less eagerly, so that nobody is called on once a second. */
+static void note_unused(struct pool *p)
+{
+    p->ahead_at = now_ms(p) + relay_doubled(AHEAD_FIRST_MS, p->ahead_unused++, AHEAD_MAX_MS);
+}
+
 static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
 {
     struct pool *p = pc->pool;
@@ -434,12 +509,14 @@ static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
         return;
     case POOL_IDLE:
         count(&p->stats.stale, 1);
+        if (!pc->mails)
+            note_unused(p);
         set_state(pc, POOL_CLOSING);
         return;
+    case POOL_ROOMY:
     case POOL_BUSY:
-        if (pc->d)                      /* CONN_DONE comes before; should it not, the mail still gets its answer */
-            end_delivery(p, pc->d, &ev->outcome);
-        pc->d = NULL;
+        if (pc->in_hand.n)
+            unreachable("a session ended and told nothing of a mail");
         set_state(pc, POOL_CLOSING);
         return;
     case POOL_CLOSING:
@@ -460,8 +537,11 @@ static bool pump(struct pool_conn *pc)
         case CONN_READY:
             on_ready(pc);
             break;
+        case CONN_ROOM:
+            on_room(pc);
+            break;
         case CONN_DONE:
-            on_done(pc);
+            on_done(pc, ev.transaction);
             break;
         case CONN_SILENT:
             on_silent(pc);
@@ -526,6 +606,7 @@ static int open_one(struct pool *p)
         return -1;
     pc->pool = p;
     pc->state = POOL_CONNECTING;
+    list_init(&pc->in_hand);
     pc->began = now_ms(p);
     pc->dies_at = config->lifetime_ms ? pc->began + spread(config->lifetime_ms) : UINT64_MAX;
     pc->conn = conn_open(&cp);
@@ -543,14 +624,36 @@ static void open_some(struct pool *p)
     uint64_t when = UINT64_MAX;
 
     while (p->waiting.n > p->conns[POOL_CONNECTING].n &&
-           relay_may_open(&p->relay, number(p, POOL_IDLE) + number(p, POOL_BUSY), number(p, POOL_CONNECTING), now_ms(p),
-                          &when))
+           relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
         if (open_one(p) < 0) {
             when = now_ms(p) + RELAY_DELAY_FIRST_MS;
             break;
         }
     if (p->waiting.n > p->conns[POOL_CONNECTING].n)
         set_timer_before(p, when);
+}
+
+/* The first mail after a quiet time finds a session open. What fails is tried again at the pace of any attempt; a
+ * refused password only for a mail. */
+static void open_ahead(struct pool *p)
+{
+    unsigned least = p->relay.config->min_idle;
+    uint64_t when = UINT64_MAX;
+
+    if (!least || p->draining || relay_is_password_refused(p->relay.failures ? p->relay.cause.code : OUTCOME_SENT))
+        return;
+    while (number(p, POOL_IDLE) + number(p, POOL_CONNECTING) < least + p->waiting.n) {
+        if (p->ahead_at > now_ms(p))
+            when = p->ahead_at;
+        else if (!relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
+            ;
+        else if (open_one(p) == 0)
+            continue;
+        else
+            when = now_ms(p) + RELAY_DELAY_FIRST_MS;
+        set_timer_before(p, when);
+        return;
+    }
 }
 
 static void fail_unavailable(struct pool *p)
@@ -568,22 +671,31 @@ static void fail_unavailable(struct pool *p)
     }
 }
 
-/* An idle session may be as dead as the one that a mail wanting a fresh one was on: such a mail is passed over here. */
-static struct delivery *first_for_idle(const struct pool *p)
-{
-    for (struct list_node *node = list_first(&p->waiting); node; node = list_next(&p->waiting, node))
-        if (!LIST_ITEM(node, struct delivery_state, node)->wants_fresh)
-            return LIST_ITEM(node, struct delivery_state, node)->d;
-    return NULL;
-}
-
 static void lend_idle(struct pool *p)
 {
     struct delivery *d;
     struct pool_conn *pc;
 
-    while ((d = first_for_idle(p)) && (pc = take_idle(p))) {
+    while ((d = first_for_used(p)) && (pc = take_idle(p))) {
         lend(pc, d);
+        pump(pc);
+    }
+}
+
+/* Those for whom there is no session of their own, evenly among those that have mails in hand. */
+static void lend_roomy(struct pool *p)
+{
+    size_t n = surplus(p), roomy = p->conns[POOL_ROOMY].n, each;
+    struct pool_conn *pc;
+
+    if (!n || !roomy)
+        return;
+    each = (n + roomy - 1) / roomy;
+    while (roomy-- && (n = surplus(p)) > 0 && p->conns[POOL_ROOMY].n) {
+        pc = LIST_ITEM(list_last(&p->conns[POOL_ROOMY]), struct pool_conn, node);
+        lend_behind(pc, each < n ? each : n);
+        if (pc->state == POOL_ROOMY)
+            set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
         pump(pc);
     }
 }
@@ -595,7 +707,7 @@ static void make_room(struct pool *p)
     struct pool_conn *pc;
 
     if (!p->waiting.n || !oldest || number(p, POOL_CONNECTING) ||
-        number(p, POOL_IDLE) + number(p, POOL_BUSY) < p->relay.config->max_sessions)
+        alive(p) < p->relay.config->max_sessions)
         return;
     pc = LIST_ITEM(oldest, struct pool_conn, node);
     quit(pc);
@@ -609,21 +721,29 @@ void pool_run(struct pool *p)
         return;
     lend_idle(p);
     make_room(p);
-    if (!p->conns[POOL_BUSY].n && !p->conns[POOL_IDLE].n && !p->conns[POOL_CONNECTING].n &&
-        relay_is_circuit_open(&p->relay, now_ms(p)))
+    if (!alive(p) && !p->conns[POOL_CONNECTING].n && relay_is_circuit_open(&p->relay, now_ms(p)))
         fail_unavailable(p);
     open_some(p);
+    open_ahead(p);
+    lend_roomy(p);
+}
+
+void pool_start(struct pool *p)
+{
+    mark_dirty(p);
 }
 
 /* ---- time ---- */
 
+/* The most recently used min_idle stay until they are too old. */
 static void end_old_idle(struct pool *p)
 {
     struct list_node *node, *next;
+    unsigned kept = 0;
 
     for (node = list_first(&p->conns[POOL_IDLE]); node; node = next) {
         struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
-        uint64_t ends = pc->idle_since + p->relay.config->idle_ms;
+        uint64_t ends = kept++ < p->relay.config->min_idle ? UINT64_MAX : pc->idle_since + p->relay.config->idle_ms;
         next = list_next(&p->conns[POOL_IDLE], node);           /* ending one leaves the others where they are */
         if (pc->dies_at < ends)
             ends = pc->dies_at;
@@ -691,18 +811,17 @@ struct pool *pool_new(const struct pool_params *params, char err_out[200])
 }
 
 /* The engine ends while the mail is on a session: what is known of it is what the session knows. */
-static void end_running(struct pool_conn *pc)
+static void end_running(struct pool_conn *pc, struct delivery_state *s)
 {
     struct smtp_outcome o;
-    bool gone = conn_body_is_gone(pc->conn);
+    bool gone = conn_body_is_gone(pc->conn, &s->transaction);
 
     if (gone)
         outcome_set_local(&o, OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY, DELIVERY_UNKNOWN, "mailhatch stopped");
     else
         outcome_set_local(&o, OUTCOME_SHUTTING_DOWN, conn_stage(pc->conn), DELIVERY_NOT_SENT, "mailhatch stopped");
-    loop_timer_clear(pc->pool->p.loop, &pc->d->state->deadline);
-    delivery_finish(pc->d, &o);
-    pc->d = NULL;
+    list_remove(&pc->in_hand, &s->node);
+    end_delivery(pc->pool, s->d, &o);
 }
 
 void pool_free(struct pool *p)
@@ -720,8 +839,8 @@ void pool_free(struct pool *p)
     }
     for (int i = 0; i < POOL_STATES; i++)
         for (struct pool_conn *pc; (pc = first_in(p, (enum pool_conn_state)i));) {
-            if (pc->d)
-                end_running(pc);
+            while (pc->in_hand.n)
+                end_running(pc, LIST_ITEM(list_first(&pc->in_hand), struct delivery_state, node));
             forget(pc);
         }
     probe_cancel(p->probe);
@@ -734,7 +853,8 @@ void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
 {
     *out = (struct engine_relay_stats){
         .idle = atomic_load_explicit(&p->stats.lengths[POOL_IDLE], memory_order_relaxed),
-        .busy = atomic_load_explicit(&p->stats.lengths[POOL_BUSY], memory_order_relaxed),
+        .busy = atomic_load_explicit(&p->stats.lengths[POOL_ROOMY], memory_order_relaxed) +
+                atomic_load_explicit(&p->stats.lengths[POOL_BUSY], memory_order_relaxed),
         .connecting = atomic_load_explicit(&p->stats.lengths[POOL_CONNECTING], memory_order_relaxed),
         .waiting = atomic_load_explicit(&p->stats.waiting, memory_order_relaxed),
         .circuit_open = atomic_load_explicit(&p->stats.circuit_until, memory_order_relaxed) > clock_us() / 1000,
@@ -745,4 +865,14 @@ void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
         .flights = atomic_load_explicit(&p->stats.flights, memory_order_relaxed),
         .mails = atomic_load_explicit(&p->stats.mails, memory_order_relaxed),
     };
+}
+
+unsigned pool_get_load(const struct pool *p)
+{
+    return atomic_load_explicit(&p->stats.load, memory_order_relaxed);
+}
+
+void pool_expect(struct pool *p)
+{
+    atomic_fetch_add_explicit(&p->stats.load, 1, memory_order_relaxed);
 }

@@ -8,6 +8,8 @@ void relay_config_init(struct relay_config *c)
         .port = 587,
         .tls_mode = SMTP_TLS_STARTTLS,
         .max_sessions = 8,
+        .loops = 1,
+        .pipeline_depth = 1,
         .dns_ms = 5000,
         .connect_ms = 5000,
         .connect_total_ms = 15000,
@@ -65,17 +67,17 @@ void relay_on_ready(struct relay *r)
     r->next_attempt_at = r->circuit_until = 0;
 }
 
-static uint64_t doubled(uint64_t first, unsigned times, uint64_t max)
+uint64_t relay_doubled(uint64_t first, unsigned times, uint64_t most)
 {
     uint64_t ms = first;
 
-    for (unsigned i = 0; i < times && ms < max; i++)
+    for (unsigned i = 0; i < times && ms < most; i++)
         ms *= 2;
-    return ms < max ? ms : max;
+    return ms < most ? ms : most;
 }
 
 /* A refused password; anything else of AUTH (not offered, temporary) locks no account. */
-static bool is_password_refused(enum outcome_code code)
+bool relay_is_password_refused(enum outcome_code code)
 {
     return code == OUTCOME_AUTH_FAILED || code == OUTCOME_AUTH_BASIC_DISABLED ||
            code == OUTCOME_AUTH_APP_PASSWORD_REQUIRED || code == OUTCOME_AUTH_TOO_WEAK;
@@ -93,12 +95,12 @@ void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned o
     if (!r->failures || began > r->failed_at)
         r->failures++;
     r->failed_at = now;
-    r->next_attempt_at = now + doubled(RELAY_DELAY_FIRST_MS, r->failures - 1, RELAY_DELAY_MAX_MS);
-    if (is_password_refused(why->code))
+    r->next_attempt_at = now + relay_doubled(RELAY_DELAY_FIRST_MS, r->failures - 1, RELAY_DELAY_MAX_MS);
+    if (relay_is_password_refused(why->code))
         r->circuit_until = now + RELAY_CIRCUIT_AUTH_MS;
     else if (r->failures >= RELAY_CIRCUIT_FAILURES)
         r->circuit_until =
-            now + doubled(RELAY_CIRCUIT_FIRST_MS, r->failures - RELAY_CIRCUIT_FAILURES, RELAY_CIRCUIT_MAX_MS);
+            now + relay_doubled(RELAY_CIRCUIT_FIRST_MS, r->failures - RELAY_CIRCUIT_FAILURES, RELAY_CIRCUIT_MAX_MS);
     /* When the circuit closes half, its one attempt runs at once: the waiting is done. */
     if (r->circuit_until > now)
         r->next_attempt_at = r->circuit_until;

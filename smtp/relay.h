@@ -31,6 +31,9 @@ bool relay_may_open(const struct relay *r, unsigned alive, unsigned connecting, 
 bool relay_is_circuit_open(const struct relay *r, uint64_t now);
 uint32_t relay_retry_after_s(const struct relay *r, uint64_t now);      /* until an attempt is let through; 0: now */
 
+bool relay_is_password_refused(enum outcome_code code);                 /* AUTH's refusals that may lock an account */
+uint64_t relay_doubled(uint64_t first, unsigned times, uint64_t most);  /* first * 2^times, at most `most` */
+
 void relay_on_ready(struct relay *r);                                   /* an attempt led to a session */
 /* An attempt that began at `began` ended in *why with `others` sessions idle, busy or connecting. */
 void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned others, uint64_t began, uint64_t now);

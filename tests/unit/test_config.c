@@ -477,8 +477,22 @@ END_TEST
 START_TEST(test_pipeline_depth)
 {
     assert_loads(load("--relay-url=smtp://h", "--relay-pipeline-depth=16", NULL));
-    assert_text(errors.warnings, "pipeline_depth is 1 in this version");
-    ck_assert_uint_eq(config->relays[0].pipeline_depth, 1);
+    ck_assert_uint_eq(config->relays[0].c.pipeline_depth, 16);
+    ck_assert_uint_eq(errors.n_warnings, 0);
+}
+END_TEST
+
+static const struct {
+    const char *option, *warning;
+} few_sessions[] = {
+    {"--relay-min-idle=9", "relay default: min_idle is 9, but no more than max_sessions (8) are opened"},
+    {"--relay-loops=9", "relay default: loops is 9, but only max_sessions (8) can have one each"},
+};
+
+START_TEST(test_few_sessions)
+{
+    assert_loads(load("--relay-url=smtp://h", few_sessions[_i].option, NULL));
+    assert_text(errors.warnings, few_sessions[_i].warning);
 }
 END_TEST
 
@@ -747,6 +761,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_secrets_are_never_shown);
     tcase_add_loop_test(t, test_odd_url, 0, (int)ARRAY_LEN(odd_urls));
     tcase_add_test(t, test_pipeline_depth);
+    tcase_add_loop_test(t, test_few_sessions, 0, ARRAY_LEN(few_sessions));
     tcase_add_test(t, test_tls_wins_over_smtp);
     tcase_add_loop_test(t, test_good_url, 0, (int)ARRAY_LEN(good_urls));
     tcase_add_loop_test(t, test_bad_url, 0, (int)ARRAY_LEN(bad_urls));
