@@ -385,8 +385,8 @@ static int set_only(SSL_CTX *ssl, enum tls_only only, char err_out[200])
 
     SSL_CTX_set_security_level(ssl, 0);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
-    if (!SSL_CTX_set_cipher_list(ssl, "ALL:!aNULL:@SECLEVEL=0") || !SSL_CTX_set_min_proto_version(ssl, versions[only]) ||
-        !SSL_CTX_set_max_proto_version(ssl, versions[only]))
+    if (!SSL_CTX_set_cipher_list(ssl, "ALL:!aNULL:@SECLEVEL=0") ||
+        !SSL_CTX_set_min_proto_version(ssl, versions[only]) || !SSL_CTX_set_max_proto_version(ssl, versions[only]))
         return fail(err_out, "This TLS version cannot be asked for", NULL);
     return 0;
 }
