@@ -81,6 +81,13 @@ fuzz-run: $(FUZZ:%=$(B)/tests/%)
 		$(B)/tests/$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 -timeout=10 -max_len=65536 \
 		$(B)/corpus/$$f $$(ls -d tests/fuzz/corpus/$${f#fuzz_} 2>/dev/null); done
 
+SOAK_SECONDS ?= 600
+soak: deps-test                         ## SOAK_SECONDS (600) of mails to relays that misbehave: their record against our answers (SOAK_SEED)
+	@$(MAKE) --no-print-directory all
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) tests/soak/soak.py --bin $(B)/mailhatch $(SOAK_ARGS)
+soak-cut:                               ## the same with mails pipelined, and connections cut at random bytes
+	@$(MAKE) --no-print-directory soak SOAK_ARGS="--depth 8 --cut $(SOAK_ARGS)"
+
 bench: deps                             ## the load rig against the peers (see tests/bench/README.md)
 	@$(MAKE) --no-print-directory all
 	sh tests/bench/install.sh
@@ -131,5 +138,5 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run bench \
+.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench \
 	deps deps-test clean

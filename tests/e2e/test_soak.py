@@ -1,0 +1,115 @@
+"""The short form of the soak test (tests/soak; `make soak` is the long one), and the test of its judge: a rig that
+cannot find a false answer proves nothing."""
+import io
+import pathlib
+import sys
+import unittest
+
+import harness
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "soak"))
+
+import relay  # noqa: E402
+import soak  # noqa: E402
+from client import Sent  # noqa: E402
+from verify import compare  # noqa: E402
+
+TO = ("a@example.net", "b@example.net")
+
+
+def asked(status, **answer):
+    return Sent(1, "r", "text", "1@x", "s@example.org", TO, "d", 3, status, answer)
+
+
+def sent(status="sent", recipients=()):
+    return Sent(1, "r", "text", "1@x", "s@example.org", TO, "d", 3, 200, {"status": status, "recipients": recipients})
+
+
+def failed(delivery, recipients=()):
+    return asked(504, delivery=delivery, recipients=recipients)
+
+
+def taken(recipients=TO, **changes):
+    fields = {"relay": "r", "session": 1, "message_id": "1@x", "sender": "s@example.org", "digest": "d", "size": 3}
+    return relay.Taken(recipients=tuple(recipients), **{**fields, **changes})
+
+
+def told(first, second):
+    return [{"email": TO[0], "status": first}, {"email": TO[1], "status": second}]
+
+
+class TestJudge(unittest.TestCase):
+    def right(self, mail, *record):
+        self.assertEqual([c[0] for c in compare([mail], record)], [])
+
+    def wrong(self, what, mail, *record):
+        found = [c[0] for c in compare([mail], record)]
+        self.assertTrue(any(what in f for f in found), "wanted %r, got %r" % (what, found))
+
+    def test_what_is_right(self):
+        self.right(sent(), taken())
+        self.right(sent(), taken(TO[:1]), taken(TO[1:]))  # a relay that takes one recipient at a time
+        self.right(sent("partial", told("accepted", "rejected")), taken(TO[:1]))
+        for delivery in ("not_sent", "rejected", "unknown"):
+            self.right(failed(delivery))
+        self.right(failed("unknown"), taken())
+        self.right(failed("unknown"), taken(), taken())
+        self.right(failed("unknown", told("accepted", "unknown")), taken(TO[:1]))
+        self.right(asked(0))
+        self.right(asked(0), taken())
+
+    def test_what_is_wrong(self):
+        self.wrong("false sent", sent())
+        self.wrong("false sent", sent(), taken(TO[:1]))
+        self.wrong("false sent", sent("partial", told("accepted", "rejected")))
+        self.wrong("false rejected", sent("partial", told("accepted", "rejected")), taken())
+        self.wrong("false not_sent", failed("not_sent"), taken())
+        self.wrong("false rejected", failed("rejected"), taken())
+        self.wrong("false sent", failed("unknown", told("accepted", "unknown")), taken(TO[1:]))
+        self.wrong("2 times", sent(), taken(), taken())
+        self.wrong("2 times", asked(0), taken(), taken())
+        self.wrong("twice in one", failed("unknown"), taken(TO + TO))
+        self.wrong("sender", sent(), taken(sender="another@example.org"))
+        self.wrong("sender", failed("unknown"), taken(sender="another@example.org"))
+        self.wrong("content", sent(), taken(digest="e"))
+        self.wrong("another relay", sent(), taken(relay="q"))
+        self.wrong("nobody asked for: eve", sent(), taken(TO + ("eve@example.net",)))
+        self.wrong("nobody asked for this", sent(), taken(), taken(message_id="2@x"))
+        self.wrong("without a fate", failed(None))
+        self.wrong("for nobody", sent("partial", told("rejected", "rejected")))
+        self.wrong("not accepted for all", sent("sent", told("accepted", "rejected")), taken(TO[:1]))
+
+
+class TestRecord(unittest.TestCase):
+    def digest(self, head, body):
+        return relay.read_mail(b"Message-ID: <1@x>\r\n" + head + b"\r\n" + body)
+
+    def test_what_is_read_of_a_mail(self):
+        text = relay.text_digest("d\u00e9j\u00e0\n".encode())
+        self.assertEqual(self.digest(b"", "d\u00e9j\u00e0\r\n".encode()), ("1@x", text))
+        encoded = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n"
+        self.assertEqual(self.digest(encoded, b"d=C3=A9j=\r\n=C3=A0\r\n"), ("1@x", text))
+        self.assertNotEqual(self.digest(b"", b"deja\r\n"), ("1@x", text))
+
+
+class TestSoak(unittest.TestCase):
+    def soak(self, *argv):
+        out = io.StringIO()
+        good = soak.soak(["--bin", harness.binary(), *argv], out)
+        self.assertTrue(good, out.getvalue())
+
+    def test_soak(self):
+        self.soak("--seconds", "12")
+
+    def test_cut_at_random_bytes(self):
+        self.soak("--seconds", "7", "--depth", deepest(), "--cut")
+
+
+def deepest():
+    """The depth of the issue, where the program has it."""
+    env = {"MAILHATCH_RELAY_URL": "smtp://127.0.0.1:25?tls=none", "MAILHATCH_RELAY_PIPELINE_DEPTH": "8"}
+    return "8" if harness.run_program("check-config", env=env)[0] == 0 else "1"
+
+
+if __name__ == "__main__":
+    unittest.main()
