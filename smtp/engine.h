@@ -18,7 +18,7 @@ struct relay_config {                   /* strings borrowed for the engine's lif
     const char *ca_file, *ca_pem, *crl_file, *pins;
     const char *ehlo_name;              /* NULL: FQDN host name, else the literal of the local socket's address */
     unsigned max_sessions;              /* default 8 */
-    unsigned min_idle;                  /* sessions kept open for the next mails; default 0 */
+    unsigned min_idle;                  /* sessions kept open, in use or not, for mails to come; default 0 */
     unsigned pipeline_depth;            /* mails in flight on one session; default 1 */
     unsigned loops;                     /* SMTP loops that its sessions are spread over; default 1 */
     uint32_t dns_ms, connect_ms, connect_total_ms, one_flight_idle_ms, idle_ms, lifetime_ms;

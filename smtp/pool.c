@@ -27,6 +27,7 @@ struct pool_conn {
     uint64_t began, idle_since, dies_at;        /* ms */
     unsigned mails;                     /* that it is done with */
     unsigned flights;                   /* of the session, as far as they are counted */
+    bool rested;                        /* was idle: it may have died unseen */
     bool silent;                        /* CONNECTING: no banner came; the probe's answer concerns it */
     bool held;                          /* dead before its banner: `held_why` is told unless the probe knows better */
     bool finished;                      /* held, and CONN_FINISHED has come */
@@ -214,7 +215,7 @@ static bool has_room(const struct pool_conn *pc)
 static void lend(struct pool_conn *pc, struct delivery *d)
 {
     struct pool *p = pc->pool;
-    bool reused = pc->mails + pc->in_hand.n > 0;
+    bool reused = pc->rested || pc->mails + pc->in_hand.n > 0;
 
     leave_waiting(p, d);
     list_add_last(&pc->in_hand, &d->state->node);
@@ -270,6 +271,7 @@ static void rest(struct pool_conn *pc)
     uint64_t ends = now_ms(p) + p->relay.config->idle_ms;
 
     pc->idle_since = now_ms(p);
+    pc->rested = true;
     set_state(pc, POOL_IDLE);
     set_timer_before(p, ends < pc->dies_at ? ends : pc->dies_at);
 }
@@ -381,10 +383,10 @@ static void attempt_failed(struct pool_conn *pc, const struct smtp_outcome *o)
     others = alive(p) + number(p, POOL_CONNECTING);
     relay_on_failed(&p->relay, o, others, pc->began, now_ms(p));
     atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
+    if (relay_is_password_refused(o->code) && p->p.on_refused)
+        p->p.on_refused(p->p.ctx, p, o);        /* before anybody can know of it and send more */
     if (!others)
         fail_waiting(p, pc, o);
-    if (relay_is_password_refused(o->code) && p->p.on_refused)
-        p->p.on_refused(p->p.ctx, p, o);
     mark_dirty(p);
 }
 
@@ -642,7 +644,7 @@ static void open_ahead(struct pool *p)
 
     if (!least || p->draining || relay_is_password_refused(p->relay.failures ? p->relay.cause.code : OUTCOME_SENT))
         return;
-    while (number(p, POOL_IDLE) + number(p, POOL_CONNECTING) < least + p->waiting.n) {
+    while (alive(p) + number(p, POOL_CONNECTING) < least) {
         if (p->ahead_at > now_ms(p))
             when = p->ahead_at;
         else if (!relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
@@ -735,11 +737,11 @@ void pool_start(struct pool *p)
 
 /* ---- time ---- */
 
-/* The most recently used min_idle stay until they are too old. */
+/* Of all sessions the min_idle used last stay until they are too old. */
 static void end_old_idle(struct pool *p)
 {
     struct list_node *node, *next;
-    unsigned kept = 0;
+    unsigned kept = alive(p) - number(p, POOL_IDLE);
 
     for (node = list_first(&p->conns[POOL_IDLE]); node; node = next) {
         struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
