@@ -817,6 +817,11 @@ bool conn_has_room(const struct conn *c)
     return !c->failed && !c->dead_told && smtp_session_has_room(c->session);
 }
 
+bool conn_is_worn(const struct conn *c)
+{
+    return smtp_session_is_worn(c->session);
+}
+
 void conn_look(struct conn *c)
 {
     if (c->io.fd >= 0)

@@ -60,6 +60,7 @@ bool conn_next_event(struct conn *c, struct conn_event *ev);            /* also 
 
 void conn_submit(struct conn *c, struct smtp_transaction *t);           /* only with room; ready is room too */
 bool conn_has_room(const struct conn *c);                               /* once it was ready */
+bool conn_is_worn(const struct conn *c);                                /* see smtp_session_is_worn */
 void conn_look(struct conn *c);         /* reads what waits: EOF, close_notify, a 421 become events */
 /* see smtp_session_give_up */
 bool conn_give_up(struct conn *c, const struct smtp_transaction *t, uint64_t until);

@@ -204,7 +204,7 @@ static bool is_worn_out(const struct pool_conn *pc)
 {
     unsigned most = pc->pool->relay.config->mails_per_session;
 
-    return (most && pc->mails + pc->in_hand.n >= most) || now_ms(pc->pool) >= pc->dies_at;
+    return (most && pc->mails + pc->in_hand.n >= most) || now_ms(pc->pool) >= pc->dies_at || conn_is_worn(pc->conn);
 }
 
 static bool has_room(const struct pool_conn *pc)

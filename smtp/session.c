@@ -14,6 +14,9 @@
 #define OUTPUT_VIEW_MAX (128 * 1024)    /* of that, in one call of _output */
 #define KEEP_OUTPUT (64 * 1024)         /* an idle session does not keep a larger buffer */
 #define ENVID_MAX 100                   /* RFC 3461 §4.4 */
+/* Exim drops a session, in plain text within TLS, at more than ten RSETs that each followed no accepted mail; Postfix
+ * answers more slowly after ten errors. */
+#define REFUSALS_MAX 10
 
 /* ---- life ---- */
 
@@ -225,6 +228,8 @@ static void finish_oldest(struct smtp_session *s, const struct smtp_outcome *o)
 
     if (m->f.mail_sent)
         s->rset_due = !(m->f.body_accepted && o->code == OUTCOME_SENT);
+    if (m->f.mail_sent && s->rset_due)
+        s->refusals++;
     s->flew = m->f.one_flight;
     s->mails_at = (s->mails_at + 1) % s->mails_cap;
     s->mails_n--;
@@ -605,6 +610,11 @@ bool smtp_session_is_ready(const struct smtp_session *s)
     return s->ready_told && !s->mails_n && !s->dead && !s->quit_asked;
 }
 
+bool smtp_session_is_worn(const struct smtp_session *s)
+{
+    return s->refusals >= REFUSALS_MAX;
+}
+
 bool smtp_session_has_room(const struct smtp_session *s)
 {
     const struct session_mail *m = session_newest(s);
@@ -613,6 +623,8 @@ bool smtp_session_has_room(const struct smtp_session *s)
         return smtp_session_is_ready(s);
     if (s->dead || s->must_die || s->quit_asked || !s->caps.pipelining || s->mails_n == s->mails_cap)
         return false;
+    if (s->refusals + s->mails_n >= REFUSALS_MAX)
+        return false;                   /* each of them may be refused */
     if (!m->f.body_queued || m->f.no_recipients_dot || bytes_queue_len(&s->out) > SESSION_OUTPUT_LOW)
         return false;
     if (!session_uses_chunking(s))

@@ -98,6 +98,8 @@ bool smtp_session_is_ready(const struct smtp_session *s);               /* no ma
 /* Another mail may be submitted, behind those in hand: up to `depth` with PIPELINING and CHUNKING (each then begins with
  * RSET); with PIPELINING alone one, whose envelope leaves with the dot of the mail before it. */
 bool smtp_session_has_room(const struct smtp_session *s);
+/* So many mails were refused on it that servers lose patience: it should be ended when it is ready. */
+bool smtp_session_is_worn(const struct smtp_session *s);
 /* Only with room. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME, DSN, REQUIRETLS): a mail that needs
  * more is EV_DONE at once, nothing is written. */
 void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uint64_t now);

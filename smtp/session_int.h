@@ -75,6 +75,7 @@ struct smtp_session {
     const struct sasl_mechanism *mechanism;
     unsigned auth_step;
     bool rset_due, one_flight_off;
+    unsigned refusals;                  /* mails that were begun and did not end in 2xx */
     bool flew;                          /* the last mail that ended had left in one flight */
 
     bool must_die;                      /* in step with the server no more: nothing more is written */

@@ -136,6 +136,47 @@ class Interop:
             "eighty mails arrive",
         )
 
+    def test_many_behind_each_other(self):
+        """One session, eight mails in flight, every third to somebody who is refused, each with a sender of its own:
+        each arrives once and as his, or not at all. Exim needs the RSET in front of each for that."""
+        answers = {}
+
+        def work(k):
+            c = self.g_deep.connection()
+            for i in range(8):
+                sender = "p%d.%d@example.org" % (k, i)
+                to = "refused@example.test" if (k + i) % 3 == 0 else "bob@example.test"
+                answers[sender] = self.g_deep.post(mail(**{"from": sender, "to": to}), connection=c)
+            c.close()
+
+        with Gateway(
+            {
+                "MAILHATCH_RELAY_PASSWORD": servers.PASSWORD,
+                "MAILHATCH_RELAY_MAX_SESSIONS": "1",
+                "MAILHATCH_RELAY_PIPELINE_DEPTH": "8",
+            },
+            relay="smtp://%s@localhost:%d" % (servers.USER, self.server.port),
+        ) as self.g_deep:
+            threads = [threading.Thread(target=work, args=(k,)) for k in range(16)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join(120)
+            sessions = self.g_deep.metric("mailhatch_sessions_opened_total")
+        self.assertEqual(len(answers), 128)
+        odd = [repr(a) for a in answers.values() if a.status not in (200, 422)]
+        self.assertFalse(odd, self.server.output()[-3000:])
+        self.assertLess(sessions, 12)           # ten refusals wear one out
+        wanted = {sender: a.json["message_id"] for sender, a in answers.items() if a.status == 200}
+        self.assertEqual(len(wanted), sum((k + i) % 3 != 0 for k in range(16) for i in range(8)))
+
+        def arrived():
+            found = [email.message_from_bytes(m) for m in self.server.mails()]
+            return [(m["Return-Path"].strip("<>"), m["Message-ID"]) for m in found if "<p" in str(m["Return-Path"])]
+
+        harness.wait_for(lambda: len(arrived()) >= len(wanted), 60, "all that were sent arrive")
+        self.assertEqual(sorted(arrived()), sorted(wanted.items()))
+
     def test_wrong_password(self):
         with Gateway(
             {"MAILHATCH_RELAY_PASSWORD": "wrong"}, relay="smtp://%s@localhost:%d" % (servers.USER, self.server.port)

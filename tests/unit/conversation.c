@@ -12,7 +12,7 @@
 #define HELLO "Subject: x\r\n\r\nhello\r\n"
 #define DOTS "Subject: x\r\n\r\n.\r\n..a\r\nb\r\n"
 
-#define MAILS_MAX 10
+#define MAILS_MAX 12
 
 struct sent_mail {
     struct smtp_transaction t;
@@ -202,6 +202,10 @@ static void expect_event(struct run *r, const char *want)
     }
     if (strncmp(want, "one_flight ", 11) == 0) {
         ck_assert_msg(smtp_session_one_flight_is_off(r->s) == (strcmp(want + 11, "off") == 0), "%s", r->where);
+        return;
+    }
+    if (strncmp(want, "worn ", 5) == 0) {
+        ck_assert_msg(smtp_session_is_worn(r->s) == (strcmp(want + 5, "yes") == 0), "%s", r->where);
         return;
     }
     if (strncmp(want, "room ", 5) == 0) {

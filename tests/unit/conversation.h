@@ -11,7 +11,8 @@
  *               "! done …" is of the oldest mail that is not done yet; "! done … #2" of the second submitted;
  *               "! rcpt N CODE" looks at a recipient's outcome of that mail
  *               "! text TEXT" at the text of the reply that the session died of, "! one_flight on | off" at that;
- *               "! nothing": no event is there yet; "! room yes | no": may another mail be submitted
+ *               "! nothing": no event is there yet; "! room yes | no": may another mail be submitted;
+ *               "! worn yes | no": were too many refused
  *   x tls       the handshake is done
  *   x close     the server is gone
  *   x wait MS   time passes, and the deadline is looked at

@@ -456,7 +456,9 @@ static const struct conversation fates[] = {
 #define FLIGHT "> mail\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 21 LAST\n" BODY
 #define BEHIND "> mail\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: BDAT 21 LAST\n" BODY
 #define TAKEN "S: 250 ok\nS: 250 ok\nS: 250 queued\n"
-#define ENDED(mail, session) "! done " mail "\n! dead " session "\n"
+#define REFUSED_AGAIN "> mail\nC: RSET\nS: 250 ok\nC: *\nS: 550 no\n! done sender_rejected rejected mail\n! ready\n"
+#define NOBODY "S: 250 ok\nS: 550 5.1.1 no\nS: 554 no\n! done recipients_rejected rejected rcpt\n"
+#define NOBODY_AGAIN BEHIND "S: 250 reset\n" NOBODY "! ready\n"
 
 /* Several mails in hand: who is told what. */
 static const struct conversation transactions[] = {
@@ -556,6 +558,14 @@ static const struct conversation transactions[] = {
                   "S: 250 reset\nS: 250 ok\nS: 250 ok\nC: BDAT 102400 LAST\nC. 102400\n! room yes\n" BEHIND
                   "S: 250 queued\n! done sent accepted body #2\nS: 250 reset\n" TAKEN
                   "! done sent accepted body #3\n! ready\n"},
+    {"ten refusals wear a session out", LOCK_STEP, BARE,
+     READY("") "> mail\nC: *\nS: 550 no\n! done sender_rejected rejected mail\n! ready\n" REFUSED_AGAIN REFUSED_AGAIN
+               REFUSED_AGAIN REFUSED_AGAIN REFUSED_AGAIN REFUSED_AGAIN REFUSED_AGAIN REFUSED_AGAIN "! worn no\n"
+               REFUSED_AGAIN "! worn yes\n"},
+    {"what may all be refused is not too much", PIPELINED, DEPTH(3),
+     FLIES "> mail\nC: *\nC: *\nC: *\n" BODY NOBODY "! ready\n" NOBODY_AGAIN NOBODY_AGAIN NOBODY_AGAIN NOBODY_AGAIN
+           NOBODY_AGAIN NOBODY_AGAIN NOBODY_AGAIN BEHIND "! room yes\n" BEHIND "! room no\n! worn no\n" "S: 250 reset\n"
+           TAKEN "! done sent accepted body\n! room yes\nS: 250 reset\n" TAKEN "! done sent accepted body\n! ready\n"},
     {"lock-step has one in hand", LOCK_STEP, DEPTH(3),
      READY("S: 250-CHUNKING\n") "> mail\nC: *\n! room no\nS: 250 ok\nC: *\nS: 250 ok\nC: BDAT 21 LAST\n" BODY
                                 "! room no\nS: 250 ok\n! done sent accepted body\n! ready\n"},
