@@ -84,11 +84,12 @@ class Mails:
         return text[:size].rstrip() + "\n"
 
     def raw(self, sent, content):
-        head = "From: ann@example.org\r\nTo: all@example.net\r\nSubject: raw\r\nMessage-ID: <%s>\r\n\r\n"
+        head = "From: ann@example.org\r\nTo: all@example.net\r\nSubject: raw\r\n"
+        head += "Message-ID: <%s>\r\n\r\n" % sent.message_id
         query = urllib.parse.urlencode(
             [("from", sent.sender), ("relay", sent.relay), *(("to", r) for r in sent.recipients)]
         )
-        return "/v1/emails?" + query, "message/rfc822", (head % sent.message_id).encode() + content.replace(b"\n", b"\r\n")
+        return "/v1/emails?" + query, "message/rfc822", head.encode() + content.replace(b"\n", b"\r\n")
 
     def json(self, sent, content):
         mail = {
