@@ -148,7 +148,8 @@ static bool ports_wanted(const struct diagnose_state *s)
         return code != OUTCOME_RELAY_BUSY && code != OUTCOME_RELAY_RATE_LIMITED;
     case DIAGNOSE_STEP_EHLO:
     case DIAGNOSE_STEP_EHLO_TLS:
-        return code == OUTCOME_STARTTLS_NOT_OFFERED || code == OUTCOME_EHLO_REJECTED || code == OUTCOME_PROTOCOL_ERROR ||
+        return code == OUTCOME_STARTTLS_NOT_OFFERED || code == OUTCOME_EHLO_REJECTED ||
+            code == OUTCOME_PROTOCOL_ERROR ||
                code == OUTCOME_CONNECTION_CLOSED;
     case DIAGNOSE_STEP_AUTH:
         return code == OUTCOME_AUTH_NOT_OFFERED || code == OUTCOME_AUTH_MECHANISM_UNSUPPORTED;

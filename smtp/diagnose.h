@@ -64,7 +64,7 @@ enum diagnose_status { DIAGNOSE_RUNNING, DIAGNOSE_OK, DIAGNOSE_WARN, DIAGNOSE_FA
     X(CERT_SELF_SIGNED, "cert_self_signed") \
     X(CERT_PRIVATE_CA, "cert_private_ca") \
     X(INTERMEDIATE_MISSING, "intermediate_missing") \
-    X(INTERCEPTION_PRODUCT, "interception_product")             /* the issuer's name is a known inspection product's */ \
+    X(INTERCEPTION_PRODUCT, "interception_product")             /* the issuer is a known inspection product */ \
     X(INTERCEPTION_LIKELY, "interception_likely")               /* untrusted chain, yet for exactly this name */ \
     X(AUTH_ONLY_AFTER_TLS, "auth_only_after_tls")               /* as it should be; said for the reader */ \
     X(AUTH_BEFORE_TLS, "auth_before_tls")                       /* offered in clear text too */ \
@@ -222,7 +222,7 @@ struct diagnose_params {                /* all of it borrowed for the run */
 void diagnose_run(const struct diagnose_params *p, struct diagnosis *d);
 
 const char *diagnose_step_name(enum diagnose_step_id id);               /* "dns" … */
-const char *diagnose_status_name(enum diagnose_status s);               /* "running", "ok", "warn", "fail", "skipped" */
+const char *diagnose_status_name(enum diagnose_status s);           /* "running", "ok", "warn", "fail", "skipped" */
 const char *diagnose_finding_name(enum diagnose_finding_id id);
 const char *diagnose_port_state_name(enum diagnose_port_state s);       /* "smtp", "tls", "silent", "refused" … */
 const char *diagnose_version_state_name(enum diagnose_version_state s); /* "untried", "taken", "refused", "unknown" */

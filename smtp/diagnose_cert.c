@@ -111,11 +111,13 @@ static void judge_dates(struct diagnose_state *s, const struct tls_chain *c)
     if (early) {
         span_text(c->v[0].not_before - c->now, span);
         diagnose_find(s, DIAGNOSE_FINDING_CLOCK_WRONG, true,
-                      "This machine's clock says %s, which is %s before the certificate begins: either the clock is slow "
+                      "This machine's clock says %s, which is %s before the certificate begins: either the clock is "
+                      "slow "
                       "or the certificate was put in place too early.", now, span);
     } else if (late && late == c->n && c->n > 1) {
         diagnose_find(s, DIAGNOSE_FINDING_CLOCK_WRONG, true,
-                      "This machine's clock says %s, and every certificate of the chain has expired by then: the clock "
+                      "This machine's clock says %s, and every certificate of the chain has expired by then: the "
+                      "clock "
                       "is probably fast.", now);
     } else if (late) {
         span_text(c->now - c->v[0].not_after, span);
@@ -135,21 +137,25 @@ static void judge_trust(struct diagnose_state *s, const struct tls_chain *c)
 
     if (product)
         diagnose_find(s, DIAGNOSE_FINDING_INTERCEPTION_PRODUCT, true,
-                      "The certificate was issued by %s (\"%.120s\"): a product that reads TLS stands between this machine "
+                      "The certificate was issued by %s (\"%.120s\"): a product that reads TLS stands between this "
+                      "machine "
                       "and %s.", product, leaf->issuer, s->d->host);
     if (leaf->self_signed)
         diagnose_find(s, DIAGNOSE_FINDING_CERT_SELF_SIGNED, true, "The certificate is self-signed.");
     if (c->missing_issuer[0] && !leaf->self_signed && (c->missing_url[0] || c->sent == 1 || s->p->relay->ca_file))
         diagnose_find(s, DIAGNOSE_FINDING_INTERMEDIATE_MISSING, true,
-                      "The relay sent %u certificate%s; the one of their issuer \"%.140s\" is missing%s%.100s%s.", c->sent,
-                      c->sent == 1 ? "" : "s", c->missing_issuer, c->missing_url[0] ? " (it is at " : "", c->missing_url,
+                      "The relay sent %u certificate%s; the one of their issuer \"%.140s\" is missing%s%.100s%s.",
+                          c->sent,
+                      c->sent == 1 ? "" : "s", c->missing_issuer, c->missing_url[0] ? " (it is at " : "",
+                          c->missing_url,
                       c->missing_url[0] ? ")" : "");
     if (!product && !leaf->self_signed && c->name_matches && !resolve_is_literal(s->d->host))
         diagnose_find(s, DIAGNOSE_FINDING_INTERCEPTION_LIKELY, true,
                       "It is for exactly this name and signed by \"%.120s\", which is not trusted here: a firewall or "
                       "proxy that reads TLS, or a private authority of the relay's own.", leaf->issuer);
     if (!leaf->self_signed && c->anchor_pem[0])
-        diagnose_find(s, DIAGNOSE_FINDING_CERT_PRIVATE_CA, true, "The chain ends in an authority that is not public: \"%.140s\".",
+        diagnose_find(s, DIAGNOSE_FINDING_CERT_PRIVATE_CA, true, "The chain ends in an authority that is not "
+                                                                 "public: \"%.140s\".",
                       c->v[c->n - 1].subject);
 }
 
@@ -176,7 +182,8 @@ bool diagnose_certificate(struct diagnose_state *s)
         return s->d->tls_verified;
     }
     date_text(c->v[0].not_after, until);
-    diagnose_say(s, "\"%.100s\", issued by \"%.100s\", until %s, %s, %s; %u sent.", c->v[0].subject, c->v[0].issuer, until,
+    diagnose_say(s, "\"%.100s\", issued by \"%.100s\", until %s, %s, %s; %u sent.", c->v[0].subject, c->v[0].issuer,
+                 until,
                  c->v[0].key, c->v[0].signature, c->sent);
     if (!tls_get_verdict(s->conn.tls, &s->verdict)) {
         diagnose_fail(s, &s->verdict);

@@ -85,7 +85,8 @@ static void from_anchor(struct diagnose_state *s)
         return;
     g->known = g->changed = g->needs_ca_file = true;
     snprintf(g->anchor_sha256, sizeof(g->anchor_sha256), "%s", c->v[c->n - 1].sha256);
-    snprintf(g->why, sizeof(g->why), "With \"%.120s\" as the trusted authority the chain is good. Compare its fingerprint "
+    snprintf(g->why, sizeof(g->why), "With \"%.120s\" as the trusted authority the chain is good. Compare its "
+                                     "fingerprint "
              "with what the relay's operator says before it is trusted.", c->v[c->n - 1].subject);
 }
 
@@ -152,7 +153,8 @@ static const struct advice advice[] = {
     {OUTCOME_TLS_CERT_NOT_YET_VALID, "Set this machine's clock right."},
     {OUTCOME_TLS_CERT_NAME_MISMATCH, "Configure the relay by a name that is in its certificate."},
     {OUTCOME_TLS_CERT_REVOKED, "The relay's operator must replace the certificate."},
-    {OUTCOME_TLS_CERT_WEAK, "The relay's operator must replace the certificate by one with a stronger key or signature."},
+    {OUTCOME_TLS_CERT_WEAK, "The relay's operator must replace the certificate by one with a stronger key or "
+                            "signature."},
     {OUTCOME_TLS_PIN_MISMATCH, "Ask the relay's operator whether its key was changed, then update pins."},
     {OUTCOME_AUTH_NOT_OFFERED, "Remove user and password if the relay knows this machine by its address, else use its "
                                "submission port."},
@@ -201,9 +203,11 @@ static const struct {
     {DIAGNOSE_FINDING_STARTTLS_STRIPPED, "Have SMTP inspection switched off in that firewall."},
     {DIAGNOSE_FINDING_CLOCK_WRONG, "Set this machine's clock right (NTP), then look again."},
     {DIAGNOSE_FINDING_CERT_SELF_SIGNED,
-     "Have the relay use a certificate of a known authority, or set ca_file to this one after comparing its fingerprint."},
+     "Have the relay use a certificate of a known authority, or set ca_file to this one after comparing its "
+     "fingerprint."},
     {DIAGNOSE_FINDING_CERT_PRIVATE_CA,
-     "Set ca_file to that authority's certificate if it is the operator's own; if nobody knows it, somebody intercepts."},
+     "Set ca_file to that authority's certificate if it is the operator's own; if nobody knows it, somebody "
+     "intercepts."},
     {DIAGNOSE_FINDING_INTERMEDIATE_MISSING,
      "Have the relay send its whole chain, or set ca_file to a file with that issuer and its root."},
     {DIAGNOSE_FINDING_INTERCEPTION_LIKELY, "Compare with another network, or set ca_file if that authority is yours."},
@@ -239,15 +243,18 @@ static void conclude_by_suggestion(struct diagnose_state *s)
     struct diagnosis *d = s->d;
 
     if (g->port != d->port)
-        snprintf(d->conclusion, sizeof(d->conclusion), "%s port %u with tls %s does not work (%s), but port %u with tls %s "
+        snprintf(d->conclusion, sizeof(d->conclusion), "%s port %u with tls %s does not work (%s), but port %u with "
+                                                       "tls %s "
                  "does: use that.", d->host, d->port, diagnose_mode_name(d->tls_mode),
                  outcome_code_name(d->outcome.code), g->port, diagnose_mode_name(g->tls_mode));
     else if (g->tls_mode != d->tls_mode)
-        snprintf(d->conclusion, sizeof(d->conclusion), "%s port %u works with tls %s, not with tls %s: set tls to %s.", d->host,
+        snprintf(d->conclusion, sizeof(d->conclusion), "%s port %u works with tls %s, not with tls %s: set tls to "
+                                                       "%s.", d->host,
                  d->port, diagnose_mode_name(g->tls_mode), diagnose_mode_name(d->tls_mode),
                  diagnose_mode_name(g->tls_mode));
     else
-        snprintf(d->conclusion, sizeof(d->conclusion), "The certificate of %.120s port %u is not for that name, but for "
+        snprintf(d->conclusion, sizeof(d->conclusion), "The certificate of %.120s port %u is not for that name, but "
+                                                       "for "
                  "%.120s: set host to %.120s.", d->host, d->port, g->host, g->host);
 }
 

@@ -193,7 +193,8 @@ void diagnose_resolve(const char *host, uint16_t port, uint32_t ms, const struct
 
     memset(a, 0, sizeof(*a));
     if (!u || !lookup_start(u)) {
-        outcome_set_local(&a->failure, OUTCOME_INTERNAL_ERROR, STAGE_DNS, DELIVERY_NOT_SENT, "no memory for a look-up");
+        outcome_set_local(&a->failure, OUTCOME_INTERNAL_ERROR, STAGE_DNS, DELIVERY_NOT_SENT, "no memory for a "
+                                                                                             "look-up");
         if (u)
             atomic_store(&u->refs, 1);
     } else if (lookup_wait(u, deadline(l, ms), l)) {

@@ -127,7 +127,8 @@ static bool without_user(struct diagnose_state *s, const struct diagnose_ehlo *e
 {
     diagnose_pass(s, "No user is configured.");
     if (e->caps.auth_any)
-        diagnose_find(s, DIAGNOSE_FINDING_AUTH_NOT_CONFIGURED, false, "The relay offers AUTH (%s).", e->caps.auth_list);
+        diagnose_find(s, DIAGNOSE_FINDING_AUTH_NOT_CONFIGURED, false, "The relay offers AUTH (%s).",
+                      e->caps.auth_list);
     return true;
 }
 
@@ -225,7 +226,8 @@ static bool judge(struct diagnose_state *s, enum diagnose_io io, enum stage stag
     diagnose_fail(s, &o);
     if (stage == STAGE_RCPT && (r->code == 450 || r->code == 451))
         diagnose_find(s, DIAGNOSE_FINDING_GREYLISTED, true,
-                      "A temporary refusal at RCPT is usually greylisting: the same mail some minutes later is taken.");
+                      "A temporary refusal at RCPT is usually greylisting: the same mail some minutes later is "
+                      "taken.");
     return false;
 }
 
@@ -241,7 +243,8 @@ bool diagnose_mail(struct diagnose_state *s)
         return false;
     }
     if (!is_sane(from) || !is_sane(s->p->to))
-        return refuse_local(s, OUTCOME_VALIDATION_FAILED, STAGE_MAIL, "The sender or the recipient is not an address.");
+        return refuse_local(s, OUTCOME_VALIDATION_FAILED, STAGE_MAIL, "The sender or the recipient is not an "
+                                                                      "address.");
     if (utf8 && !last_ehlo(s)->caps.smtputf8)
         return refuse_local(s, OUTCOME_SMTPUTF8_UNSUPPORTED, STAGE_EHLO,
                             "An address has letters outside ASCII, and the relay does not offer SMTPUTF8.");
@@ -289,7 +292,8 @@ static void compose(const struct diagnose_state *s, struct bytes_buf *b)
     bytes_buf_printf(b, "Message-ID: <%s@%s>\r\nSubject: mailhatch diagnose: a test mail\r\n", id,
                      at && at[1] ? at + 1 : "localhost");
     bytes_buf_add_str(b, "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-                         "This mail was sent by \"mailhatch diagnose --send\" to see whether mail goes through.\r\n.\r\n");
+                         "This mail was sent by \"mailhatch diagnose --send\" to see whether mail goes "
+                         "through.\r\n.\r\n");
 }
 
 bool diagnose_send(struct diagnose_state *s)

@@ -64,7 +64,8 @@ static void judge_addresses(struct diagnose_state *s)
                       s->d->host);
     if (s->d->dns_ms >= DNS_SLOW_MS)
         diagnose_find(s, DIAGNOSE_FINDING_DNS_SLOW, true,
-                      "The look-up took %u ms: one of the DNS servers this machine asks does not answer.", s->d->dns_ms);
+                      "The look-up took %u ms: one of the DNS servers this machine asks does not answer.",
+                          s->d->dns_ms);
 }
 
 static void take_addresses(struct diagnose_state *s, const struct resolve_answer *a)
@@ -80,7 +81,8 @@ static void take_addresses(struct diagnose_state *s, const struct resolve_answer
     }
     s->peer = s->v[0];
     s->has_peer = true;
-    diagnose_say(s, "%s has %zu IPv4 and %u IPv6 address%s (%u ms):", s->d->host, a->n - six, six, a->n == 1 ? "" : "es",
+    diagnose_say(s, "%s has %zu IPv4 and %u IPv6 address%s (%u ms):", s->d->host, a->n - six, six, a->n == 1 ? "" :
+                 "es",
                  s->d->dns_ms);
     for (unsigned i = 0; i < s->d->n_addresses && i < 6; i++)
         diagnose_say(s, "%s%s", s->d->addresses[i].text, i + 1 == s->d->n_addresses ? "." : i == 5 ? ", …" : ",");

@@ -10,24 +10,39 @@
 /* What is tried on connections of their own: each TLS version alone, and the other ports and modes. No credential and
  * no mail is ever sent here. */
 
-#define TRIAL_MS 5000
+#define TRIAL_MS 5000                   /* for each answer; less where the relay's own limits are shorter */
 #define SILENCE_MS 1500                 /* a server that speaks first has done so by then */
 #define SILENCE_465_MS 300
 
 /* ---- one trial connection ---- */
 
+static uint32_t least(uint32_t limit)
+{
+    return limit && limit < TRIAL_MS ? limit : TRIAL_MS;
+}
+
+static uint32_t command_ms(const struct diagnose_state *s)
+{
+    return least(s->p->relay->timeouts.command);
+}
+
+static uint32_t tls_ms(const struct diagnose_state *s)
+{
+    return least(s->p->relay->timeouts.tls);
+}
+
 static bool open_conn(struct diagnose_state *s, struct diagnose_conn *c)
 {
     struct diagnose_dialed dialed;
 
-    diagnose_dial(&s->peer, 1, TRIAL_MS, &s->limits, &dialed);
+    diagnose_dial(&s->peer, 1, least(s->p->relay->connect_ms), &s->limits, &dialed);
     diagnose_conn_init(c, dialed.fd, &s->limits, NULL);
     return dialed.fd >= 0;
 }
 
-static const char *greet(struct diagnose_conn *c, struct smtp_reply *r)
+static const char *greet(const struct diagnose_state *s, struct diagnose_conn *c, struct smtp_reply *r)
 {
-    if (diagnose_reply(c, TRIAL_MS, false, r) != DIAGNOSE_IO_OK)
+    if (diagnose_reply(c, command_ms(s), false, r) != DIAGNOSE_IO_OK)
         return "no SMTP banner";
     return r->code == 220 ? NULL : "the banner is a refusal";
 }
@@ -37,16 +52,16 @@ static const char *hello(struct diagnose_state *s, struct diagnose_conn *c, stru
     char name[256];
 
     diagnose_ehlo_name(c, s->p->relay->ehlo_name, name);
-    if (diagnose_ask(c, TRIAL_MS, r, "EHLO %s", name) != DIAGNOSE_IO_OK)
+    if (diagnose_ask(c, command_ms(s), r, "EHLO %s", name) != DIAGNOSE_IO_OK)
         return "no reply to EHLO";
     return r->code / 100 == 2 ? NULL : "EHLO was refused";
 }
 
-static const char *starttls(struct diagnose_conn *c)
+static const char *starttls(const struct diagnose_state *s, struct diagnose_conn *c)
 {
     struct smtp_reply r;
 
-    if (diagnose_ask(c, TRIAL_MS, &r, "STARTTLS") != DIAGNOSE_IO_OK)
+    if (diagnose_ask(c, command_ms(s), &r, "STARTTLS") != DIAGNOSE_IO_OK)
         return "no reply to STARTTLS";
     return r.code == 220 && c->off == c->n ? NULL : "STARTTLS was refused";
 }
@@ -62,10 +77,10 @@ static const char *up_to_tls(struct diagnose_state *s, struct diagnose_conn *c)
         return "no connection";
     if (s->d->tls_mode == SMTP_TLS_IMPLICIT)
         return NULL;
-    why = greet(c, &r);
+    why = greet(s, c, &r);
     if (!why)
         why = hello(s, c, &r);
-    return why ? why : starttls(c);
+    return why ? why : starttls(s, c);
 }
 
 static void take_handshake(struct diagnose_conn *c, enum diagnose_io io, struct diagnose_version *v)
@@ -94,7 +109,7 @@ static void try_version(struct diagnose_state *s, enum tls_only only, struct dia
     if (!ctx || why)
         snprintf(v->reason, sizeof(v->reason), "%s", why ? why : err);
     else
-        take_handshake(&c, diagnose_handshake(&c, ctx, TRIAL_MS), v);
+        take_handshake(&c, diagnose_handshake(&c, ctx, tls_ms(s)), v);
     tls_context_free(ctx);
     diagnose_conn_close(&c);
 }
@@ -107,7 +122,8 @@ static void judge_versions(struct diagnose_state *s)
 
     if (legacy && !modern)
         diagnose_find(s, DIAGNOSE_FINDING_TLS_TOO_OLD, true,
-                      "%s port %u takes nothing newer than %s; mailhatch needs TLS 1.2 (RFC 8996 forbids what is older).",
+                      "%s port %u takes nothing newer than %s; mailhatch needs TLS 1.2 (RFC 8996 forbids what is "
+                      "older).",
                       s->d->host, s->d->port, v[1].state == DIAGNOSE_VERSION_TAKEN ? v[1].name : v[0].name);
     else if (legacy)
         diagnose_find(s, DIAGNOSE_FINDING_TLS_LEGACY_TAKEN, false,
@@ -152,7 +168,7 @@ static const char *shake_hands(struct diagnose_state *s, struct diagnose_conn *c
 
     if (!ctx)
         return "no TLS context";
-    io = diagnose_handshake(c, ctx, TRIAL_MS);
+    io = diagnose_handshake(c, ctx, tls_ms(s));
     tls_context_free(ctx);
     if (io != DIAGNOSE_IO_OK)
         return c->why;
@@ -173,7 +189,7 @@ static const char *walk_tls(struct diagnose_state *s, struct diagnose_conn *c, s
     out->mode = SMTP_TLS_IMPLICIT;
     why = shake_hands(s, c, out);
     if (!why)
-        why = greet(c, &r);
+        why = greet(s, c, &r);
     if (!why) {
         diagnose_clean(out->banner, sizeof(out->banner), bytes_view_str(r.text), false);
         why = hello(s, c, &r);
@@ -185,7 +201,7 @@ static const char *walk_smtp(struct diagnose_state *s, struct diagnose_conn *c, 
 {
     struct smtp_reply r = {0};
     struct smtp_capabilities caps;
-    const char *why = greet(c, &r);
+    const char *why = greet(s, c, &r);
 
     if (r.code) {
         out->state = DIAGNOSE_PORT_SMTP;
@@ -202,7 +218,7 @@ static const char *walk_smtp(struct diagnose_state *s, struct diagnose_conn *c, 
         return diagnose_scope(&s->peer) == DIAGNOSE_SCOPE_LOOPBACK ? check_auth(s, &r) : "STARTTLS is not offered";
     }
     out->mode = SMTP_TLS_STARTTLS;
-    why = starttls(c);
+    why = starttls(s, c);
     if (!why)
         why = shake_hands(s, c, out);
     if (!why)
@@ -283,7 +299,8 @@ static void judge_ports(struct diagnose_state *s)
     }
     if (filtered == s->d->n_ports)
         diagnose_find(s, DIAGNOSE_FINDING_EGRESS_BLOCKED, true,
-                      "None of the mail ports of %s can be reached: this network lets no mail out, or the whole host is "
+                      "None of the mail ports of %s can be reached: this network lets no mail out, or the whole "
+                      "host is "
                       "behind a firewall.", s->d->host);
 }
 
@@ -291,14 +308,13 @@ bool diagnose_ports(struct diagnose_state *s)
 {
     struct diagnose_dialed dialed[ARRAY_LEN(s->d->ports)];
     struct resolve_address v[ARRAY_LEN(s->d->ports)];
-    uint32_t ms = s->p->relay->connect_ms && s->p->relay->connect_ms < TRIAL_MS ? s->p->relay->connect_ms : TRIAL_MS;
 
     list_ports(s);
     for (unsigned i = 0; i < s->d->n_ports; i++) {
         v[i] = s->peer;
         resolve_set_port(&v[i], s->d->ports[i].port);
     }
-    diagnose_dial(v, s->d->n_ports, ms, &s->limits, dialed);
+    diagnose_dial(v, s->d->n_ports, least(s->p->relay->connect_ms), &s->limits, dialed);
     for (unsigned i = 0; i < s->d->n_ports; i++)
         take_dial(s, &dialed[i], &s->d->ports[i]);
     judge_ports(s);

@@ -10,6 +10,7 @@
 
 #define GREETING_SLOW_MS 3000
 #define SILENCE_MS 2000                 /* so long a port may be silent before it is asked whether it speaks TLS */
+#define PROBE_MS 3000
 #define QUIT_MS 2000
 
 /* ---- asking ---- */
@@ -131,13 +132,14 @@ static bool speaks_tls(struct diagnose_state *s)
     struct diagnose_conn c;
     char hello[2048];
     size_t n = tls_probe_hello(hello, sizeof(hello), s->d->host);
+    uint32_t limit = s->p->relay->timeouts.tls, ms = limit && limit < PROBE_MS ? limit : PROBE_MS;
     bool is_tls = false;
 
-    diagnose_dial(&s->peer, 1, 3000, &s->limits, &dialed);
+    diagnose_dial(&s->peer, 1, ms, &s->limits, &dialed);
     if (dialed.fd < 0)
         return false;
     diagnose_conn_init(&c, dialed.fd, &s->limits, NULL);
-    if (diagnose_write(&c, bytes_view(hello, n)) == DIAGNOSE_IO_OK && diagnose_peek(&c, 3000) == DIAGNOSE_IO_OK)
+    if (diagnose_write(&c, bytes_view(hello, n)) == DIAGNOSE_IO_OK && diagnose_peek(&c, ms) == DIAGNOSE_IO_OK)
         is_tls = tls_probe_is_tls(bytes_view(c.in, c.n)) == 1;
     diagnose_conn_close(&c);
     return is_tls;
@@ -384,10 +386,12 @@ static void compare(struct diagnose_state *s)
         diagnose_find(s, DIAGNOSE_FINDING_EHLO_CHANGED, false, "Under TLS the extensions are others: %s.", b.p);
     bytes_buf_deinit(&b);
     if (d->ehlo_tls.caps.auth_any && !d->ehlo.caps.auth_any)
-        diagnose_find(s, DIAGNOSE_FINDING_AUTH_ONLY_AFTER_TLS, false, "AUTH is offered only after TLS, as it should be.");
+        diagnose_find(s, DIAGNOSE_FINDING_AUTH_ONLY_AFTER_TLS, false, "AUTH is offered only after TLS, as it should "
+                                                                      "be.");
     else if (d->ehlo.caps.auth_any)
         diagnose_find(s, DIAGNOSE_FINDING_AUTH_BEFORE_TLS, false,
-                      "AUTH is offered in clear text too (%s); mailhatch never uses it there.", d->ehlo.caps.auth_list);
+                      "AUTH is offered in clear text too (%s); mailhatch never uses it there.",
+                          d->ehlo.caps.auth_list);
 }
 
 void diagnose_capabilities(struct diagnose_state *s, const struct diagnose_ehlo *e)
