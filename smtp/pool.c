@@ -1,9 +1,5 @@
-#include "smtp/pool.h"
+#include "smtp/pool_int.h"
 
-#include "smtp/crypto.h"
-#include "smtp/probe.h"
-
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,77 +7,8 @@
 
 #define LATE_MS 600000                  /* how long an unknown mail's session waits for the reply */
 #define LOOK_AFTER_MS 1000              /* a session idle for less has just been watched by the loop: no extra read */
-#define SILENT_MS 2000
-#define AHEAD_FIRST_MS 1000
-#define AHEAD_MAX_MS 60000
 
-/* IDLE: no mail in hand. ROOMY: has some, and could take another one behind them. BUSY: has as many as it may. */
-enum pool_conn_state { POOL_CONNECTING, POOL_IDLE, POOL_ROOMY, POOL_BUSY, POOL_CLOSING, POOL_STATES };
-
-struct pool_conn {
-    struct list_node node;              /* on pool->conns[state] */
-    enum pool_conn_state state;
-    struct pool *pool;
-    struct conn *conn;
-    struct list in_hand;                /* ROOMY, BUSY: deliveries, in the order in which they are answered */
-    uint64_t began, idle_since, dies_at;        /* ms */
-    unsigned mails;                     /* that it is done with */
-    unsigned flights;                   /* of the session, as far as they are counted */
-    bool rested;                        /* was idle: it may have died unseen */
-    bool silent;                        /* CONNECTING: no banner came; the probe's answer concerns it */
-    bool held;                          /* dead before its banner: `held_why` is told unless the probe knows better */
-    bool finished;                      /* held, and CONN_FINISHED has come */
-    struct smtp_outcome held_why;
-};
-
-struct pool {
-    struct pool_params p;
-    struct relay relay;
-    struct tls_context *tls;
-    struct list conns[POOL_STATES];     /* IDLE, ROOMY: most recently used first */
-    struct list waiting;                /* deliveries, first come first */
-    struct loop_timer timer;            /* the next attempt may start; the circuit; idle sessions end */
-    struct probe *probe;
-    uint64_t ahead_at;                  /* no session is opened ahead before */
-    unsigned ahead_unused;              /* sessions in a row that ended without a mail */
-    bool dirty, draining, stopped;
-    struct {
-        _Atomic unsigned lengths[POOL_STATES], waiting, load;
-        _Atomic uint64_t circuit_until, opened, resumed, reused, stale, flights, mails;
-    } stats;
-};
-
-static bool pump(struct pool_conn *pc);
-
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
-static uint64_t now_ms(const struct pool *p)
-{
-    return loop_now(p->p.loop);
-}
-
-static unsigned number(const struct pool *p, enum pool_conn_state state)
-{
-    return (unsigned)p->conns[state].n;
-}
-
-/* Sessions that are logged in. */
-static unsigned alive(const struct pool *p)
-{
-    return number(p, POOL_IDLE) + number(p, POOL_ROOMY) + number(p, POOL_BUSY);
-}
-
-static struct pool_conn *first_in(const struct pool *p, enum pool_conn_state state)
-{
-    struct list_node *node = list_first(&p->conns[state]);
-
-    return node ? LIST_ITEM(node, struct pool_conn, node) : NULL;
-}
-
-static void mark_dirty(struct pool *p)
+void pool_mark_dirty(struct pool *p)
 {
     if (p->dirty)
         return;
@@ -89,12 +16,12 @@ static void mark_dirty(struct pool *p)
     p->p.on_dirty(p->p.ctx, p);
 }
 
-static void note_length(struct pool *p, enum pool_conn_state state)
+void pool_note_length(struct pool *p, enum pool_conn_state state)
 {
-    atomic_store_explicit(&p->stats.lengths[state], number(p, state), memory_order_relaxed);
+    atomic_store_explicit(&p->stats.lengths[state], pool_number(p, state), memory_order_relaxed);
 }
 
-static void set_state(struct pool_conn *pc, enum pool_conn_state to)
+void pool_set_state(struct pool_conn *pc, enum pool_conn_state to)
 {
     struct pool *p = pc->pool;
     enum pool_conn_state from = pc->state;
@@ -102,11 +29,11 @@ static void set_state(struct pool_conn *pc, enum pool_conn_state to)
     list_remove(&p->conns[from], &pc->node);
     list_add_first(&p->conns[to], &pc->node);
     pc->state = to;
-    note_length(p, from);
-    note_length(p, to);
+    pool_note_length(p, from);
+    pool_note_length(p, to);
 }
 
-static void set_timer_before(struct pool *p, uint64_t due)
+void pool_set_timer_before(struct pool *p, uint64_t due)
 {
     if (due != UINT64_MAX && (!p->timer.slot || p->timer.due > due))
         loop_timer_set(p->p.loop, &p->timer, due);
@@ -163,7 +90,7 @@ static void deadline_while_waiting(struct pool *p, struct delivery *d)
     o.ms = (uint32_t)((clock_us() - d->state->submitted_us) / 1000);
     if (pc) {
         delivery_note_facts(d, conn_facts(pc->conn), true);
-        delivery_note_attempt(d, &o, false, (uint32_t)(now_ms(p) - pc->began));
+        delivery_note_attempt(d, &o, false, (uint32_t)(pool_now(p) - pc->began));
     }
     leave_waiting(p, d);
     end_delivery(p, d, &o);
@@ -180,10 +107,10 @@ static void on_deadline(struct loop_timer *t)
         return;
     }
     /* Past the last byte nobody can take the mail back: say so now, and let the reply correct it. */
-    if (conn_give_up(pc->conn, &s->transaction, now_ms(p) + LATE_MS) &&
+    if (conn_give_up(pc->conn, &s->transaction, pool_now(p) + LATE_MS) &&
         delivery_report_unknown(s->d, conn_flights(pc->conn)) < 0)
         conn_drop(pc->conn, "no memory for a late report");
-    pump(pc);
+    pool_pump(pc);
 }
 
 void pool_submit(struct pool *p, struct delivery *d)
@@ -195,7 +122,7 @@ void pool_submit(struct pool *p, struct delivery *d)
     loop_timer_set(p->p.loop, &s->deadline, d->deadline);
     list_add_last(&p->waiting, &s->node);
     note_waiting(p);
-    mark_dirty(p);
+    pool_mark_dirty(p);
 }
 
 /* ---- lending ---- */
@@ -204,7 +131,7 @@ static bool is_worn_out(const struct pool_conn *pc)
 {
     unsigned most = pc->pool->relay.config->mails_per_session;
 
-    return (most && pc->mails + pc->in_hand.n >= most) || now_ms(pc->pool) >= pc->dies_at || conn_is_worn(pc->conn);
+    return (most && pc->mails + pc->in_hand.n >= most) || pool_now(pc->pool) >= pc->dies_at || conn_is_worn(pc->conn);
 }
 
 static bool has_room(const struct pool_conn *pc)
@@ -223,9 +150,9 @@ static void lend(struct pool_conn *pc, struct delivery *d)
     d->state->conn = pc;
     delivery_begin_attempt(d, conn_facts(pc->conn), !reused, conn_flights(pc->conn));
     if (reused)
-        count(&p->stats.reused, 1);
+        pool_count(&p->stats.reused, 1);
     conn_submit(pc->conn, &d->state->transaction);
-    set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
+    pool_set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
 }
 
 /* Behind another mail one waits for its reply too, so that is for those for whom no session can be had: none is idle,
@@ -235,7 +162,7 @@ static size_t surplus(const struct pool *p)
     uint64_t when;
 
     if (p->stopped || p->waiting.n <= p->conns[POOL_CONNECTING].n ||
-        relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
+        relay_may_open(&p->relay, pool_alive(p), pool_number(p, POOL_CONNECTING), pool_now(p), &when))
         return 0;
     return p->waiting.n - p->conns[POOL_CONNECTING].n;
 }
@@ -260,20 +187,20 @@ static void lend_behind(struct pool_conn *pc, size_t most)
 
 static void quit(struct pool_conn *pc)
 {
-    set_state(pc, POOL_CLOSING);
+    pool_set_state(pc, POOL_CLOSING);
     conn_quit(pc->conn);
-    mark_dirty(pc->pool);
+    pool_mark_dirty(pc->pool);
 }
 
 static void rest(struct pool_conn *pc)
 {
     struct pool *p = pc->pool;
-    uint64_t ends = now_ms(p) + p->relay.config->idle_ms;
+    uint64_t ends = pool_now(p) + p->relay.config->idle_ms;
 
-    pc->idle_since = now_ms(p);
+    pc->idle_since = pool_now(p);
     pc->rested = true;
-    set_state(pc, POOL_IDLE);
-    set_timer_before(p, ends < pc->dies_at ? ends : pc->dies_at);
+    pool_set_state(pc, POOL_IDLE);
+    pool_set_timer_before(p, ends < pc->dies_at ? ends : pc->dies_at);
 }
 
 static void on_ready(struct pool_conn *pc)
@@ -284,9 +211,9 @@ static void on_ready(struct pool_conn *pc)
     if (pc->state == POOL_CONNECTING) {
         relay_on_ready(&p->relay);
         atomic_store_explicit(&p->stats.circuit_until, 0, memory_order_relaxed);
-        count(&p->stats.opened, 1);
-        count(&p->stats.resumed, conn_facts(pc->conn)->tls_resumed);
-        mark_dirty(p);                  /* attempts held back by a failure may start now */
+        pool_count(&p->stats.opened, 1);
+        pool_count(&p->stats.resumed, conn_facts(pc->conn)->tls_resumed);
+        pool_mark_dirty(p);                  /* attempts held back by a failure may start now */
     }
     if (p->stopped || (pc->mails && is_worn_out(pc)))
         quit(pc);
@@ -300,7 +227,7 @@ static void on_ready(struct pool_conn *pc)
 
 static void on_room(struct pool_conn *pc)
 {
-    set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
+    pool_set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
     lend_behind(pc, surplus(pc->pool));
 }
 
@@ -309,11 +236,11 @@ static struct pool_conn *take_idle(struct pool *p)
 {
     struct pool_conn *pc;
 
-    while ((pc = first_in(p, POOL_IDLE))) {
-        if (now_ms(p) - pc->idle_since < LOOK_AFTER_MS)
+    while ((pc = pool_first(p, POOL_IDLE))) {
+        if (pool_now(p) - pc->idle_since < LOOK_AFTER_MS)
             return pc;
         conn_look(pc->conn);
-        if (pump(pc) && pc->state == POOL_IDLE)
+        if (pool_pump(pc) && pc->state == POOL_IDLE)
             return pc;
     }
     return NULL;
@@ -341,161 +268,46 @@ static void on_done(struct pool_conn *pc, struct smtp_transaction *t)
     list_remove(&pc->in_hand, &s->node);
     pc->mails++;
     p->ahead_unused = 0;
-    count(&p->stats.mails, 1);
-    count(&p->stats.flights, flights - pc->flights);
+    pool_count(&p->stats.mails, 1);
+    pool_count(&p->stats.flights, flights - pc->flights);
     pc->flights = flights;
     if (!s->reported)
         delivery_note_attempt(d, &t->outcome, !s->fresh_session, (uint32_t)((clock_us() - s->lent_us) / 1000));
     if (deserves_another(d)) {
-        count(&p->stats.stale, 1);
+        pool_count(&p->stats.stale, 1);
         s->wants_fresh = true;
         s->conn = NULL;
         s->lent_us = 0;
         memset(s->report->rcpts, 0, s->report->n_rcpts * sizeof(*s->report->rcpts));
         list_add_first(&p->waiting, &s->node);
         note_waiting(p);
-        mark_dirty(p);
+        pool_mark_dirty(p);
         return;
     }
     let_go(p, d);
     delivery_finish_transaction(d, flights);
 }
 
-static void fail_waiting(struct pool *p, const struct pool_conn *pc, const struct smtp_outcome *o)
+void pool_fail_waiting(struct pool *p, const struct pool_conn *pc, const struct smtp_outcome *o)
 {
     struct delivery *d;
 
     while ((d = first_waiting(p))) {
         delivery_note_facts(d, conn_facts(pc->conn), true);
-        delivery_note_attempt(d, o, false, (uint32_t)(now_ms(p) - pc->began));
+        delivery_note_attempt(d, o, false, (uint32_t)(pool_now(p) - pc->began));
         leave_waiting(p, d);
         end_delivery(p, d, o);
     }
 }
 
-static void attempt_failed(struct pool_conn *pc, const struct smtp_outcome *o)
-{
-    struct pool *p = pc->pool;
-    unsigned others;
-
-    pc->held = false;
-    set_state(pc, POOL_CLOSING);
-    others = alive(p) + number(p, POOL_CONNECTING);
-    relay_on_failed(&p->relay, o, others, pc->began, now_ms(p));
-    atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
-    if (relay_is_password_refused(o->code) && p->p.on_refused)
-        p->p.on_refused(p->p.ctx, p, o);        /* before anybody can know of it and send more */
-    if (!others)
-        fail_waiting(p, pc, o);
-    mark_dirty(p);
-}
-
-void pool_hear_refused(struct pool *p, const struct smtp_outcome *why)
-{
-    relay_on_failed(&p->relay, why, 0, now_ms(p), now_ms(p));
-    atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
-    mark_dirty(p);
-}
-
-static void set_wrong_port(struct smtp_outcome *o, const struct pool_conn *pc)
-{
-    outcome_set_local(o, OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER, DELIVERY_NOT_SENT,
-                      "the port answers a TLS ClientHello and sends no SMTP banner");
-    o->ms = (uint32_t)(now_ms(pc->pool) - pc->began);
-}
-
-static void forget(struct pool_conn *pc)
+void pool_forget(struct pool_conn *pc)
 {
     enum pool_conn_state state = pc->state;
 
     list_remove(&pc->pool->conns[state], &pc->node);
-    note_length(pc->pool, state);
+    pool_note_length(pc->pool, state);
     conn_free(pc->conn);
     free(pc);
-}
-
-/* The probe's answer, applied to one attempt that was silent or died silent. */
-static void judge_silent(struct pool_conn *pc)
-{
-    struct smtp_outcome wrong_port;
-    bool is_tls = pc->pool->relay.probe_is_tls;
-
-    pc->silent = false;
-    set_wrong_port(&wrong_port, pc);
-    if (!pc->held) {
-        if (is_tls)
-            conn_fail(pc->conn, &wrong_port);
-        pump(pc);
-        return;
-    }
-    attempt_failed(pc, is_tls ? &wrong_port : &pc->held_why);
-    if (pc->finished)
-        forget(pc);
-}
-
-static void on_probed(void *ctx, bool is_tls)
-{
-    struct pool *p = ctx;
-    struct list_node *node, *next;
-
-    p->probe = NULL;
-    relay_on_probed(&p->relay, is_tls, now_ms(p));
-    for (node = list_first(&p->conns[POOL_CONNECTING]); node; node = next) {
-        struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
-        next = list_next(&p->conns[POOL_CONNECTING], node);     /* judging one leaves the others where they are */
-        if (pc->silent)
-            judge_silent(pc);
-    }
-}
-
-/* False: there is nothing to ask, or no means to. */
-static bool ask_probe(struct pool_conn *pc)
-{
-    struct pool *p = pc->pool;
-
-    if (!p->probe && !p->stopped && conn_peer(pc->conn))
-        p->probe = probe_start(p->p.loop, conn_peer(pc->conn), p->relay.config->host, on_probed, p);
-    pc->silent = p->probe != NULL;
-    return pc->silent;
-}
-
-static void on_silent(struct pool_conn *pc)
-{
-    struct smtp_outcome wrong_port;
-
-    if (pc->state != POOL_CONNECTING)
-        return;
-    if (!relay_is_probed(&pc->pool->relay, now_ms(pc->pool))) {
-        ask_probe(pc);
-    } else if (pc->pool->relay.probe_is_tls) {
-        set_wrong_port(&wrong_port, pc);
-        conn_fail(pc->conn, &wrong_port);
-    }
-}
-
-static void on_attempt_dead(struct pool_conn *pc, const struct smtp_outcome *why)
-{
-    struct pool *p = pc->pool;
-    struct smtp_outcome wrong_port;
-    bool no_banner = p->relay.config->tls_mode == SMTP_TLS_STARTTLS &&
-                     why->code == OUTCOME_CONNECTION_CLOSED && why->stage == STAGE_BANNER;
-
-    if (no_banner && !relay_is_probed(&p->relay, now_ms(p)) && ask_probe(pc)) {
-        pc->held = true;
-        pc->held_why = *why;
-        return;
-    }
-    if (no_banner && relay_is_probed(&p->relay, now_ms(p)) && p->relay.probe_is_tls) {
-        set_wrong_port(&wrong_port, pc);
-        why = &wrong_port;
-    }
-    attempt_failed(pc, why);
-}
-
-/* Opened ahead and closed by the relay before it was of use: less eagerly, so that nobody is called on once a second. */
-static void note_unused(struct pool *p)
-{
-    p->ahead_at = now_ms(p) + relay_doubled(AHEAD_FIRST_MS, p->ahead_unused++, AHEAD_MAX_MS);
 }
 
 static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
@@ -504,22 +316,22 @@ static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
 
     if (conn_one_flight_is_off(pc->conn))
         p->relay.one_flight_off = true;
-    mark_dirty(p);
+    pool_mark_dirty(p);
     switch (pc->state) {
     case POOL_CONNECTING:
-        on_attempt_dead(pc, &ev->outcome);
+        pool_attempt_dead(pc, &ev->outcome);
         return;
     case POOL_IDLE:
-        count(&p->stats.stale, 1);
+        pool_count(&p->stats.stale, 1);
         if (!pc->mails)
-            note_unused(p);
-        set_state(pc, POOL_CLOSING);
+            pool_note_unused(p);
+        pool_set_state(pc, POOL_CLOSING);
         return;
     case POOL_ROOMY:
     case POOL_BUSY:
         if (pc->in_hand.n)
             unreachable("a session ended and told nothing of a mail");
-        set_state(pc, POOL_CLOSING);
+        pool_set_state(pc, POOL_CLOSING);
         return;
     case POOL_CLOSING:
         return;
@@ -530,7 +342,7 @@ static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
 }
 
 /* Takes all events of a session and lets it write. False: it is gone. */
-static bool pump(struct pool_conn *pc)
+bool pool_pump(struct pool_conn *pc)
 {
     struct conn_event ev;
 
@@ -546,7 +358,7 @@ static bool pump(struct pool_conn *pc)
             on_done(pc, ev.transaction);
             break;
         case CONN_SILENT:
-            on_silent(pc);
+            pool_attempt_silent(pc);
             break;
         case CONN_DEAD:
             on_dead(pc, &ev);
@@ -556,107 +368,13 @@ static bool pump(struct pool_conn *pc)
                 pc->finished = true;
                 return true;
             }
-            forget(pc);
+            pool_forget(pc);
             return false;
         }
     return true;
 }
 
-static void on_wake(void *ctx)
-{
-    pump(ctx);
-}
-
-/* ---- opening ---- */
-
-static uint32_t silent_ms(const struct relay_config *c)
-{
-    if (c->tls_mode != SMTP_TLS_STARTTLS)
-        return UINT32_MAX;
-    if (c->port == 465)                 /* RFC 8314 §7.3: TLS from the first byte is what this port is for */
-        return 0;
-    return c->timeouts.banner / 2 < SILENT_MS ? c->timeouts.banner / 2 : SILENT_MS;
-}
-
-/* ±20 %, so that sessions opened together do not end together. */
-static uint64_t spread(uint32_t ms)
-{
-    uint32_t random;
-
-    crypto_random(&random, sizeof(random));
-    return (uint64_t)ms * 4 / 5 + (uint64_t)ms * 2 / 5 * (random % 1024) / 1023;
-}
-
-static int open_one(struct pool *p)
-{
-    const struct relay_config *config = p->relay.config;
-    struct pool_conn *pc = calloc(1, sizeof(*pc));
-    struct conn_params cp = {
-        .loop = p->p.loop,
-        .resolver = p->p.resolver,
-        .buffers = p->p.buffers,
-        .config = config,
-        .tls = p->tls,
-        .one_flight_max = p->relay.one_flight_off ? 0 : config->one_flight_max,
-        .no_chunking = p->relay.one_flight_off,
-        .silent_ms = silent_ms(config),
-        .on_wake = on_wake,
-        .ctx = pc,
-    };
-
-    if (!pc)
-        return -1;
-    pc->pool = p;
-    pc->state = POOL_CONNECTING;
-    list_init(&pc->in_hand);
-    pc->began = now_ms(p);
-    pc->dies_at = config->lifetime_ms ? pc->began + spread(config->lifetime_ms) : UINT64_MAX;
-    pc->conn = conn_open(&cp);
-    if (!pc->conn) {
-        free(pc);
-        return -1;
-    }
-    list_add_first(&p->conns[POOL_CONNECTING], &pc->node);
-    note_length(p, POOL_CONNECTING);
-    return 0;
-}
-
-static void open_some(struct pool *p)
-{
-    uint64_t when = UINT64_MAX;
-
-    while (p->waiting.n > p->conns[POOL_CONNECTING].n &&
-           relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
-        if (open_one(p) < 0) {
-            when = now_ms(p) + RELAY_DELAY_FIRST_MS;
-            break;
-        }
-    if (p->waiting.n > p->conns[POOL_CONNECTING].n)
-        set_timer_before(p, when);
-}
-
-/* The first mail after a quiet time finds a session open. What fails is tried again at the pace of any attempt; a
- * refused password only for a mail. */
-static void open_ahead(struct pool *p)
-{
-    unsigned least = p->relay.config->min_idle;
-    uint64_t when = UINT64_MAX;
-
-    if (!least || p->draining || relay_is_password_refused(p->relay.failures ? p->relay.cause.code : OUTCOME_SENT))
-        return;
-    while (alive(p) + number(p, POOL_CONNECTING) < least) {
-        if (p->ahead_at > now_ms(p))
-            when = p->ahead_at;
-        else if (!relay_may_open(&p->relay, alive(p), number(p, POOL_CONNECTING), now_ms(p), &when))
-            ;
-        else if (open_one(p) == 0)
-            continue;
-        else
-            when = now_ms(p) + RELAY_DELAY_FIRST_MS;
-        set_timer_before(p, when);
-        return;
-    }
-}
+/* ---- lending what is there ---- */
 
 static void fail_unavailable(struct pool *p)
 {
@@ -667,7 +385,7 @@ static void fail_unavailable(struct pool *p)
                       "the relay failed a moment ago and is not tried before the pause is over");
     while ((d = first_waiting(p))) {
         d->state->report->cause = p->relay.cause;
-        d->state->report->retry_after_s = relay_retry_after_s(&p->relay, now_ms(p));
+        d->state->report->retry_after_s = relay_retry_after_s(&p->relay, pool_now(p));
         leave_waiting(p, d);
         end_delivery(p, d, &o);
     }
@@ -680,7 +398,7 @@ static void lend_idle(struct pool *p)
 
     while ((d = first_for_used(p)) && (pc = take_idle(p))) {
         lend(pc, d);
-        pump(pc);
+        pool_pump(pc);
     }
 }
 
@@ -697,8 +415,8 @@ static void lend_roomy(struct pool *p)
         pc = LIST_ITEM(list_last(&p->conns[POOL_ROOMY]), struct pool_conn, node);
         lend_behind(pc, each < n ? each : n);
         if (pc->state == POOL_ROOMY)
-            set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
-        pump(pc);
+            pool_set_state(pc, has_room(pc) ? POOL_ROOMY : POOL_BUSY);
+        pool_pump(pc);
     }
 }
 
@@ -708,12 +426,12 @@ static void make_room(struct pool *p)
     struct list_node *oldest = list_last(&p->conns[POOL_IDLE]);
     struct pool_conn *pc;
 
-    if (!p->waiting.n || !oldest || number(p, POOL_CONNECTING) ||
-        alive(p) < p->relay.config->max_sessions)
+    if (!p->waiting.n || !oldest || pool_number(p, POOL_CONNECTING) ||
+        pool_alive(p) < p->relay.config->max_sessions)
         return;
     pc = LIST_ITEM(oldest, struct pool_conn, node);
     quit(pc);
-    pump(pc);
+    pool_pump(pc);
 }
 
 void pool_run(struct pool *p)
@@ -723,16 +441,16 @@ void pool_run(struct pool *p)
         return;
     lend_idle(p);
     make_room(p);
-    if (!alive(p) && !p->conns[POOL_CONNECTING].n && relay_is_circuit_open(&p->relay, now_ms(p)))
+    if (!pool_alive(p) && !p->conns[POOL_CONNECTING].n && relay_is_circuit_open(&p->relay, pool_now(p)))
         fail_unavailable(p);
-    open_some(p);
-    open_ahead(p);
+    pool_open_some(p);
+    pool_open_ahead(p);
     lend_roomy(p);
 }
 
 void pool_start(struct pool *p)
 {
-    mark_dirty(p);
+    pool_mark_dirty(p);
 }
 
 /* ---- time ---- */
@@ -741,7 +459,7 @@ void pool_start(struct pool *p)
 static void end_old_idle(struct pool *p)
 {
     struct list_node *node, *next;
-    unsigned kept = alive(p) - number(p, POOL_IDLE);
+    unsigned kept = pool_alive(p) - pool_number(p, POOL_IDLE);
 
     for (node = list_first(&p->conns[POOL_IDLE]); node; node = next) {
         struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
@@ -749,12 +467,12 @@ static void end_old_idle(struct pool *p)
         next = list_next(&p->conns[POOL_IDLE], node);           /* ending one leaves the others where they are */
         if (pc->dies_at < ends)
             ends = pc->dies_at;
-        if (ends > now_ms(p)) {
-            set_timer_before(p, ends);
+        if (ends > pool_now(p)) {
+            pool_set_timer_before(p, ends);
             continue;
         }
         quit(pc);
-        pump(pc);
+        pool_pump(pc);
     }
 }
 
@@ -763,7 +481,7 @@ static void on_timer(struct loop_timer *t)
     struct pool *p = LIST_ITEM(t, struct pool, timer);
 
     end_old_idle(p);
-    mark_dirty(p);
+    pool_mark_dirty(p);
 }
 
 void pool_drain(struct pool *p)
@@ -771,9 +489,9 @@ void pool_drain(struct pool *p)
     struct pool_conn *pc;
 
     p->draining = true;
-    while ((pc = first_in(p, POOL_IDLE))) {
+    while ((pc = pool_first(p, POOL_IDLE))) {
         quit(pc);
-        pump(pc);
+        pool_pump(pc);
     }
 }
 
@@ -840,10 +558,10 @@ void pool_free(struct pool *p)
         end_delivery(p, d, &o);
     }
     for (int i = 0; i < POOL_STATES; i++)
-        for (struct pool_conn *pc; (pc = first_in(p, (enum pool_conn_state)i));) {
+        for (struct pool_conn *pc; (pc = pool_first(p, (enum pool_conn_state)i));) {
             while (pc->in_hand.n)
                 end_running(pc, LIST_ITEM(list_first(&pc->in_hand), struct delivery_state, node));
-            forget(pc);
+            pool_forget(pc);
         }
     probe_cancel(p->probe);
     loop_timer_clear(p->p.loop, &p->timer);

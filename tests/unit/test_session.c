@@ -501,7 +501,8 @@ static const struct conversation transactions[] = {
                   "! done sender_rejected rejected mail #2\n! done outcome_unknown unknown body #3\n"
                   "! dead sender_rejected rejected mail\n"},
     {"half a reply to the second", PIPELINED, DEPTH(2),
-     FLIES FLIGHT BEHIND TAKEN "S: 250 reset\nS: 250 ok\nS: 250 ok\nS| 250 queu\nx close\n! done sent accepted body #1\n"
+     FLIES FLIGHT BEHIND TAKEN "S: 250 reset\nS: 250 ok\nS: 250 ok\nS| 250 queu\nx close\n"
+                   "! done sent accepted body #1\n"
                   "! done outcome_unknown unknown body #2\n! dead outcome_unknown unknown body\n"},
     {"421 in the place of a reply: what is not answered is not done", PIPELINED, DEPTH(3),
      FLIES FLIGHT BEHIND BEHIND TAKEN "S: 421 4.7.0 enough\nx close\n! done sent accepted body #1\n"
@@ -532,7 +533,8 @@ static const struct conversation transactions[] = {
      FLIES FLIGHT BEHIND "x give_up TRUE #1\nx wait 500000\n! nothing\n" TAKEN "! done sent accepted body #1\n"
                   "S: 250 reset\n" TAKEN "! done sent accepted body #2\n! ready\n"},
     {"the second given up before it left", PIPELINED, DEPTH(3),
-     FLIES FLIGHT "x hold\n> mail\nx give_up FALSE #2\n! done deadline_exceeded not_sent mail #2\nx let\n! room no\n" TAKEN
+     FLIES FLIGHT "x hold\n> mail\nx give_up FALSE #2\n! done deadline_exceeded not_sent mail #2\nx let\n! room no\n"
+                   TAKEN
                   "! done sent accepted body #1\n! dead deadline_exceeded not_sent mail\n"},
     {"the second given up with a third behind it", PIPELINED, DEPTH(3),
      FLIES FLIGHT "x hold\n> mail\n> mail\nx give_up FALSE #2\n! done deadline_exceeded not_sent mail #2\n"
@@ -545,7 +547,8 @@ static const struct conversation transactions[] = {
      FLIES FLIGHT "> mail dsn\n! done dsn_unsupported not_sent ehlo #2\n! room yes\n" BEHIND TAKEN
                   "S: 250 reset\n" TAKEN "! done sent accepted body #1\n! done sent accepted body #3\n! ready\n"},
     {"partial reject waits for its own envelope", PIPELINED, DEPTH(3),
-     FLIES FLIGHT "> mail two reject\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: RCPT TO:<c@y>\n! room no\n" TAKEN
+     FLIES FLIGHT "> mail two reject\nC: RSET\nC: MAIL FROM:<a@x>\nC: RCPT TO:<b@y>\nC: RCPT TO:<c@y>\n! room no\n"
+                   TAKEN
                   "! done sent accepted body #1\nS: 250 reset\nS: 250 ok\nS: 250 ok\nS: 250 ok\nC: BDAT 21 LAST\n" BODY
                   "! room yes\n" BEHIND "S: 250 queued\n! done sent accepted body #2\nS: 250 reset\n" TAKEN
                   "! done sent accepted body #3\n! ready\n"},
@@ -583,7 +586,8 @@ static const struct conversation dot_and_envelope[] = {
                          "S: 250 queued\n! done sent accepted body #2\n! ready\n" DATA_MAIL GO_ON BODY
                          "C: .\nS: 250 queued\n! done sent accepted body #3\n! ready\n"},
     {"depth is not for DATA", PIPELINED, DEPTH(8),
-     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "! room no\nS: 250 queued\n! done sent accepted body\n! room no\n"
+     READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "! room no\nS: 250 queued\n"
+                   "! done sent accepted body\n! room no\n"
                "S: 250 reset\n" GO_ON BODY "C: .\nS: 250 queued\n! done sent accepted body\n! ready\n"},
     {"the first body refused", PIPELINED, BARE,
      READY("") DATA_MAIL GO_ON BODY "C: .\n" DATA_BEHIND "S: 554 spam\n! done message_rejected rejected body #1\n"

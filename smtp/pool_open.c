@@ -1,0 +1,226 @@
+#include "smtp/pool_int.h"
+
+#include "smtp/crypto.h"
+
+#include <stdlib.h>
+
+/* Opening sessions: for mails that wait, and ahead of them; and what it means when an attempt fails. */
+
+#define SILENT_MS 2000
+#define AHEAD_FIRST_MS 1000
+#define AHEAD_MAX_MS 60000
+
+/* ±20 %, so that sessions opened together do not end together. */
+static uint64_t spread(uint32_t ms)
+{
+    uint32_t random;
+
+    crypto_random(&random, sizeof(random));
+    return (uint64_t)ms * 4 / 5 + (uint64_t)ms * 2 / 5 * (random % 1024) / 1023;
+}
+
+static uint32_t silent_ms(const struct relay_config *c)
+{
+    if (c->tls_mode != SMTP_TLS_STARTTLS)
+        return UINT32_MAX;
+    if (c->port == 465)                 /* RFC 8314 §7.3: TLS from the first byte is what this port is for */
+        return 0;
+    return c->timeouts.banner / 2 < SILENT_MS ? c->timeouts.banner / 2 : SILENT_MS;
+}
+
+static void on_wake(void *ctx)
+{
+    pool_pump(ctx);
+}
+
+static int open_one(struct pool *p)
+{
+    const struct relay_config *config = p->relay.config;
+    struct pool_conn *pc = calloc(1, sizeof(*pc));
+    struct conn_params cp = {
+        .loop = p->p.loop,
+        .resolver = p->p.resolver,
+        .buffers = p->p.buffers,
+        .config = config,
+        .tls = p->tls,
+        .one_flight_max = p->relay.one_flight_off ? 0 : config->one_flight_max,
+        .no_chunking = p->relay.one_flight_off,
+        .silent_ms = silent_ms(config),
+        .on_wake = on_wake,
+        .ctx = pc,
+    };
+
+    if (!pc)
+        return -1;
+    pc->pool = p;
+    pc->state = POOL_CONNECTING;
+    list_init(&pc->in_hand);
+    pc->began = pool_now(p);
+    pc->dies_at = config->lifetime_ms ? pc->began + spread(config->lifetime_ms) : UINT64_MAX;
+    pc->conn = conn_open(&cp);
+    if (!pc->conn) {
+        free(pc);
+        return -1;
+    }
+    list_add_first(&p->conns[POOL_CONNECTING], &pc->node);
+    pool_note_length(p, POOL_CONNECTING);
+    return 0;
+}
+
+void pool_open_some(struct pool *p)
+{
+    uint64_t when = UINT64_MAX;
+
+    while (p->waiting.n > p->conns[POOL_CONNECTING].n &&
+           relay_may_open(&p->relay, pool_alive(p), pool_number(p, POOL_CONNECTING), pool_now(p), &when))
+        if (open_one(p) < 0) {
+            when = pool_now(p) + RELAY_DELAY_FIRST_MS;
+            break;
+        }
+    if (p->waiting.n > p->conns[POOL_CONNECTING].n)
+        pool_set_timer_before(p, when);
+}
+
+/* Opened ahead and closed by the relay before it was of use: less eagerly, so that nobody is called on once a second. */
+void pool_note_unused(struct pool *p)
+{
+    p->ahead_at = pool_now(p) + relay_doubled(AHEAD_FIRST_MS, p->ahead_unused++, AHEAD_MAX_MS);
+}
+
+/* When one more session may be opened ahead; UINT64_MAX: only when one ends. */
+static uint64_t next_ahead(const struct pool *p)
+{
+    uint64_t when;
+
+    if (p->ahead_at > pool_now(p))
+        return p->ahead_at;
+    return relay_may_open(&p->relay, pool_alive(p), pool_number(p, POOL_CONNECTING), pool_now(p), &when) ? 0 : when;
+}
+
+/* The first mail after a quiet time finds a session open. What fails is tried again at the pace of any attempt; a
+ * refused password only for a mail. */
+void pool_open_ahead(struct pool *p)
+{
+    uint64_t when = 0;
+
+    if (p->draining || (p->relay.failures && relay_is_password_refused(p->relay.cause.code)))
+        return;
+    while (pool_alive(p) + pool_number(p, POOL_CONNECTING) < p->relay.config->min_idle && !when) {
+        when = next_ahead(p);
+        if (!when && open_one(p) < 0)
+            when = pool_now(p) + RELAY_DELAY_FIRST_MS;
+    }
+    if (when)
+        pool_set_timer_before(p, when);
+}
+
+/* ---- attempts that fail ---- */
+
+static void attempt_failed(struct pool_conn *pc, const struct smtp_outcome *o)
+{
+    struct pool *p = pc->pool;
+    unsigned others;
+
+    pc->held = false;
+    pool_set_state(pc, POOL_CLOSING);
+    others = pool_alive(p) + pool_number(p, POOL_CONNECTING);
+    relay_on_failed(&p->relay, o, others, pc->began, pool_now(p));
+    atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
+    if (relay_is_password_refused(o->code) && p->p.on_refused)
+        p->p.on_refused(p->p.ctx, p, o);        /* before anybody can know of it and send more */
+    if (!others)
+        pool_fail_waiting(p, pc, o);
+    pool_mark_dirty(p);
+}
+
+void pool_hear_refused(struct pool *p, const struct smtp_outcome *why)
+{
+    relay_on_failed(&p->relay, why, 0, pool_now(p), pool_now(p));
+    atomic_store_explicit(&p->stats.circuit_until, p->relay.circuit_until, memory_order_relaxed);
+    pool_mark_dirty(p);
+}
+
+static void set_wrong_port(struct smtp_outcome *o, const struct pool_conn *pc)
+{
+    outcome_set_local(o, OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER, DELIVERY_NOT_SENT,
+                      "the port answers a TLS ClientHello and sends no SMTP banner");
+    o->ms = (uint32_t)(pool_now(pc->pool) - pc->began);
+}
+
+/* The probe's answer, applied to one attempt that was silent or died silent. */
+static void judge_silent(struct pool_conn *pc)
+{
+    struct smtp_outcome wrong_port;
+    bool is_tls = pc->pool->relay.probe_is_tls;
+
+    pc->silent = false;
+    set_wrong_port(&wrong_port, pc);
+    if (!pc->held) {
+        if (is_tls)
+            conn_fail(pc->conn, &wrong_port);
+        pool_pump(pc);
+        return;
+    }
+    attempt_failed(pc, is_tls ? &wrong_port : &pc->held_why);
+    if (pc->finished)
+        pool_forget(pc);
+}
+
+static void on_probed(void *ctx, bool is_tls)
+{
+    struct pool *p = ctx;
+    struct list_node *node, *next;
+
+    p->probe = NULL;
+    relay_on_probed(&p->relay, is_tls, pool_now(p));
+    for (node = list_first(&p->conns[POOL_CONNECTING]); node; node = next) {
+        struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
+        next = list_next(&p->conns[POOL_CONNECTING], node);     /* judging one leaves the others where they are */
+        if (pc->silent)
+            judge_silent(pc);
+    }
+}
+
+/* False: there is nothing to ask, or no means to. */
+static bool ask_probe(struct pool_conn *pc)
+{
+    struct pool *p = pc->pool;
+
+    if (!p->probe && !p->stopped && conn_peer(pc->conn))
+        p->probe = probe_start(p->p.loop, conn_peer(pc->conn), p->relay.config->host, on_probed, p);
+    pc->silent = p->probe != NULL;
+    return pc->silent;
+}
+
+void pool_attempt_silent(struct pool_conn *pc)
+{
+    struct smtp_outcome wrong_port;
+
+    if (pc->state != POOL_CONNECTING)
+        return;
+    if (!relay_is_probed(&pc->pool->relay, pool_now(pc->pool))) {
+        ask_probe(pc);
+    } else if (pc->pool->relay.probe_is_tls) {
+        set_wrong_port(&wrong_port, pc);
+        conn_fail(pc->conn, &wrong_port);
+    }
+}
+
+void pool_attempt_dead(struct pool_conn *pc, const struct smtp_outcome *why)
+{
+    struct pool *p = pc->pool;
+    struct smtp_outcome wrong_port;
+    bool no_banner = p->relay.config->tls_mode == SMTP_TLS_STARTTLS &&
+                     why->code == OUTCOME_CONNECTION_CLOSED && why->stage == STAGE_BANNER;
+
+    if (no_banner && !relay_is_probed(&p->relay, pool_now(p)) && ask_probe(pc)) {
+        pc->held = true;
+        pc->held_why = *why;
+        return;
+    }
+    if (no_banner && relay_is_probed(&p->relay, pool_now(p)) && p->relay.probe_is_tls) {
+        set_wrong_port(&wrong_port, pc);
+        why = &wrong_port;
+    }
+    attempt_failed(pc, why);
+}
