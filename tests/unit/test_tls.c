@@ -96,6 +96,40 @@ struct trial {
     bool bytewise;
 };
 
+/* The same server under `inspect`: the handshake ends, is not called verified, and the verdict is the failure. */
+static void expect_same_verdict(const struct trial *f, enum tls_status status, const struct smtp_outcome *failure)
+{
+    char *ca = made_pem(f->trusted ? f->trusted : &root);
+    struct tls_context *c = client(&(struct tls_client_params){
+        .host = f->host ? f->host : "mail.example.com", .ca_pem = ca, .pins = f->pins, .crl_file = f->crl_file,
+        .inspect = true});
+    struct tls *t = tls_new(c);
+    SSL_CTX *peer_ctx = peer_context(f->leaf, f->intermediate, f->min_version, f->max_version);
+    SSL *peer = peer_new(peer_ctx);
+    struct smtp_outcome verdict = {.code = OUTCOME_SENT};
+    struct tls_facts facts;
+    struct tls_chain *chain = calloc(1, sizeof(*chain));
+
+    if (shake(t, peer, f->bytewise) == TLS_OK) {
+        ck_assert_int_eq(tls_get_verdict(t, &verdict), status == TLS_OK);
+        tls_get_facts(t, &facts);
+        ck_assert_int_eq(facts.verified, status == TLS_OK);
+        tls_get_chain(t, chain);
+        ck_assert_uint_eq(chain->n, f->intermediate ? 2 : 1);
+        ck_assert_uint_eq(strlen(chain->v[0].sha256), 64);
+    } else {
+        tls_get_failure(t, &verdict);
+    }
+    ck_assert_int_eq(verdict.code, failure->code);
+    ck_assert_str_eq(verdict.reason, failure->reason);
+    free(chain);
+    tls_context_free(c);
+    tls_free(t);
+    SSL_free(peer);
+    SSL_CTX_free(peer_ctx);
+    free(ca);
+}
+
 static enum tls_status try(const struct trial *f, struct smtp_outcome *out)
 {
     char *ca = made_pem(f->trusted ? f->trusted : &root);
@@ -123,6 +157,7 @@ static enum tls_status try(const struct trial *f, struct smtp_outcome *out)
     SSL_free(peer);
     SSL_CTX_free(peer_ctx);
     free(ca);
+    expect_same_verdict(f, status, out);
     return status;
 }
 
@@ -347,6 +382,33 @@ START_TEST(old_versions)
                           .bytewise = i >> 1};
         ck_assert_int_eq(try(&f, &out), TLS_FAILED);
         ck_assert_msg(out.code == OUTCOME_TLS_VERSION_UNSUPPORTED, "%s: %s", outcome_code_name(out.code), out.reason);
+    }
+    made_deinit(&leaf);
+}
+END_TEST
+
+/* A diagnosis asks for one version at a time, whatever the certificate; the server's range decides. */
+START_TEST(one_version_alone)
+{
+    static const int versions[] = {TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION};
+    struct made leaf;
+
+    LEAF_OF(&other_root, .san = "DNS:somebody.else");
+    for (int i = 0; i < 16; i++) {
+        int offered = i / 4, asked = i % 4;
+        struct tls_context *c = client(&(struct tls_client_params){.host = "mail.example.com",
+                                                                   .only = (enum tls_only)(TLS_ONLY_10 + asked)});
+        struct tls *t = tls_new(c);
+        SSL_CTX *peer_ctx = peer_context(&leaf, NULL, versions[offered], versions[offered]);
+        SSL *peer = peer_new(peer_ctx);
+        struct tls_facts facts;
+        ck_assert_int_eq(shake(t, peer, false), offered == asked ? TLS_OK : TLS_FAILED);
+        tls_get_facts(t, &facts);
+        ck_assert(!facts.verified);
+        tls_free(t);
+        tls_context_free(c);
+        SSL_free(peer);
+        SSL_CTX_free(peer_ctx);
     }
     made_deinit(&leaf);
 }
@@ -765,6 +827,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     add_certificate_tests(t);
     tcase_add_test(t, old_versions);
+    tcase_add_test(t, one_version_alone);
     tcase_add_loop_test(t, answers_by_hand, 0, (int)ARRAY_LEN(by_hand));
     tcase_add_test(t, client_certificate_wanted);
     tcase_add_test(t, data_both_ways);
