@@ -446,15 +446,14 @@ void diagnose_ehlo_name(const struct diagnose_conn *c, const char *configured, c
 {
     struct resolve_address local = {.len = sizeof(local.addr)};
     const char *dot;
-    char text[64];
+    char text[64], name[256] = "";
 
+    if (!configured && gethostname(name, sizeof(name) - 1) == 0 && (dot = strchr(name, '.')) && dot != name && dot[1])
+        configured = name;
     if (configured) {
         snprintf(out, 256, "%s", configured);
         return;
     }
-    out[255] = '\0';
-    if (gethostname(out, 255) == 0 && (dot = strchr(out, '.')) && dot != out && dot[1])
-        return;
     snprintf(out, 256, "[127.0.0.1]");
     if (getsockname(c->fd, (struct sockaddr *)&local.addr, &local.len) < 0)
         return;

@@ -12,7 +12,7 @@ SSL_CTX *good_tls;
 struct relay_config relay;
 struct diagnose_params params;
 struct diagnosis *d;
-struct script_peer *peer;
+struct script_peer *script_server;
 
 const struct script_line good_lines[] = {{"tls:EHLO", EHLO_TLS}, {"EHLO", EHLO_PLAIN}, {NULL, NULL}};
 
@@ -36,13 +36,13 @@ void diagnose_case_setup(void)
     params.only_address = "127.0.0.1";
     d = calloc(1, sizeof(*d));
     ck_assert_ptr_nonnull(d);
-    peer = NULL;
+    script_server = NULL;
 }
 
 void diagnose_case_teardown(void)
 {
-    if (peer)
-        script_peer_stop(peer);
+    if (script_server)
+        script_peer_stop(script_server);
     SSL_CTX_free(good_tls);
     made_deinit(&leaf);
     made_deinit(&ca);
@@ -54,8 +54,8 @@ void diagnose_case_teardown(void)
 
 void run_against(const struct script *s)
 {
-    peer = script_peer_start(s);
-    relay.port = script_peer_port(peer);
+    script_server = script_peer_start(s);
+    relay.port = script_peer_port(script_server);
     diagnose_run(&params, d);
 }
 
@@ -104,8 +104,8 @@ void expect_suggestion(uint16_t port, enum smtp_tls_mode mode)
 
 void expect_no_secrets_sent(void)
 {
-    ck_assert_int_eq(script_peer_count(peer, "AUTH"), 0);
-    ck_assert_int_eq(script_peer_count(peer, "MAIL"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "AUTH"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "MAIL"), 0);
     ck_assert(!d->auth_tried);
 }
 

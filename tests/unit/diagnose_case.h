@@ -18,7 +18,7 @@ extern SSL_CTX *good_tls;
 extern struct relay_config relay;
 extern struct diagnose_params params;
 extern struct diagnosis *d;
-extern struct script_peer *peer;
+extern struct script_peer *script_server;
 extern const struct script_line good_lines[];
 
 void diagnose_case_setup(void);

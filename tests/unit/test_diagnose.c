@@ -41,9 +41,9 @@ START_TEST(starttls_works)
     expect_finding(DIAGNOSE_FINDING_NO_SMTPUTF8);
     expect_finding(DIAGNOSE_FINDING_SIZE_LIMIT);
     ck_assert_int_eq(d->versions[3].state, DIAGNOSE_VERSION_TAKEN);
-    ck_assert_int_eq(script_peer_count(peer, "AUTH"), 1);
-    ck_assert_int_eq(script_peer_count(peer, "RSET"), 1);
-    ck_assert_int_eq(script_peer_count(peer, "DATA"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "AUTH"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "RSET"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "DATA"), 0);
     ck_assert(d->suggestion.known && !d->suggestion.changed && d->suggestion.login_checked);
     expect_in(d->conclusion, "works: TLSv1.3, certificate verified, login accepted.");
 }
@@ -68,9 +68,9 @@ START_TEST(a_mail_is_sent_on_demand)
     run_lines(good_lines);
     ck_assert_msg(d->ok, "%s", d->conclusion);
     ck_assert_int_eq(step(DIAGNOSE_STEP_SEND)->status, DIAGNOSE_OK);
-    ck_assert_int_eq(script_peer_count(peer, "Subject: mailhatch diagnose"), 1);
-    ck_assert_int_eq(script_peer_count(peer, "RSET"), 0);
-    ck_assert_int_eq(script_peer_count(peer, "MAIL FROM:<bob@example.org>"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "Subject: mailhatch diagnose"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "RSET"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "MAIL FROM:<bob@example.org>"), 1);
 }
 END_TEST
 
@@ -309,7 +309,7 @@ START_TEST(ports_on_demand)
     ck_assert_uint_eq(d->n_ports, 5);
     ck_assert_int_eq(d->ports[0].state, DIAGNOSE_PORT_SMTP);
     ck_assert(d->ports[0].works && d->ports[0].starttls && d->ports[0].mode == SMTP_TLS_STARTTLS);
-    ck_assert_int_eq(script_peer_count(peer, "AUTH"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "AUTH"), 1);
 }
 END_TEST
 

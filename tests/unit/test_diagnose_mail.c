@@ -34,8 +34,8 @@ START_TEST(auth_refused)
     expect_failure(c->code, DIAGNOSE_STEP_AUTH);
     expect_in(d->conclusion, c->conclusion);
     ck_assert(d->auth_tried && !d->auth_ok);
-    ck_assert_int_eq(script_peer_count(peer, "AUTH"), 1);
-    ck_assert_int_eq(script_peer_count(peer, "MAIL"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "AUTH"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "MAIL"), 0);
     ck_assert(!has_step(DIAGNOSE_STEP_PORTS));
 }
 END_TEST
@@ -166,7 +166,7 @@ START_TEST(greylisted)
     run_lines(lines);
     expect_failure(OUTCOME_RECIPIENTS_REJECTED, DIAGNOSE_STEP_RCPT);
     expect_finding(DIAGNOSE_FINDING_GREYLISTED);
-    ck_assert_int_eq(script_peer_count(peer, "RSET"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "RSET"), 1);
 }
 END_TEST
 
@@ -176,7 +176,7 @@ START_TEST(smtputf8_is_needed)
     params.from = "ann@example.org";
     run_lines(good_lines);
     expect_failure(OUTCOME_SMTPUTF8_UNSUPPORTED, DIAGNOSE_STEP_MAIL);
-    ck_assert_int_eq(script_peer_count(peer, "MAIL"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "MAIL"), 0);
 }
 END_TEST
 
@@ -185,8 +185,8 @@ START_TEST(an_address_cannot_add_commands)
     params.to = "bob@example.org>\r\nRCPT TO:<eve@example.org";
     run_lines(good_lines);
     expect_failure(OUTCOME_VALIDATION_FAILED, DIAGNOSE_STEP_MAIL);
-    ck_assert_int_eq(script_peer_count(peer, "RCPT"), 0);
-    ck_assert_int_eq(script_peer_count(peer, "MAIL"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "RCPT"), 0);
+    ck_assert_int_eq(script_peer_count(script_server, "MAIL"), 0);
 }
 END_TEST
 

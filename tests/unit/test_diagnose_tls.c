@@ -103,7 +103,7 @@ START_TEST(legacy_tls_besides)
     expect_finding(DIAGNOSE_FINDING_TLS_LEGACY_TAKEN);
     ck_assert_int_eq(d->versions[2].state, DIAGNOSE_VERSION_TAKEN);
     ck_assert_int_eq(d->versions[3].state, DIAGNOSE_VERSION_REFUSED);
-    ck_assert_int_eq(script_peer_count(peer, "AUTH"), 1);
+    ck_assert_int_eq(script_peer_count(script_server, "AUTH"), 1);
     SSL_CTX_free(wide);
 }
 END_TEST
