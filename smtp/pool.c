@@ -254,7 +254,8 @@ static bool deserves_another(const struct delivery *d)
 {
     const struct smtp_outcome *o = &d->state->transaction.outcome;
 
-    return !d->state->fresh_session && !d->state->wants_fresh && !d->state->reported && o->delivery == DELIVERY_NOT_SENT &&
+    return !d->state->fresh_session && !d->state->wants_fresh && !d->state->reported &&
+           o->delivery == DELIVERY_NOT_SENT &&
            (o->code == OUTCOME_CONNECTION_CLOSED || o->code == OUTCOME_SERVICE_CLOSING || o->reply_code == 421);
 }
 

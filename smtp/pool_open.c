@@ -81,7 +81,7 @@ void pool_open_some(struct pool *p)
         pool_set_timer_before(p, when);
 }
 
-/* Opened ahead and closed by the relay before it was of use: less eagerly, so that nobody is called on once a second. */
+/* Opened ahead and closed by the relay before it was of use: less eagerly, or it would be called on for ever. */
 void pool_note_unused(struct pool *p)
 {
     p->ahead_at = pool_now(p) + relay_doubled(AHEAD_FIRST_MS, p->ahead_unused++, AHEAD_MAX_MS);

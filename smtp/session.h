@@ -95,8 +95,8 @@ bool smtp_session_next_event(struct smtp_session *s, struct smtp_event *ev);    
 uint64_t smtp_session_deadline(const struct smtp_session *s);           /* UINT64_MAX: none */
 
 bool smtp_session_is_ready(const struct smtp_session *s);               /* no mail in hand, and one may be submitted */
-/* Another mail may be submitted, behind those in hand: up to `depth` with PIPELINING and CHUNKING (each then begins with
- * RSET); with PIPELINING alone one, whose envelope leaves with the dot of the mail before it. */
+/* Another mail may be submitted, behind those in hand: up to `depth` with PIPELINING and CHUNKING, each of which then
+ * begins with RSET; with PIPELINING alone one, whose envelope leaves with the dot of the mail before it. */
 bool smtp_session_has_room(const struct smtp_session *s);
 /* So many mails were refused on it that servers lose patience: it should be ended when it is ready. */
 bool smtp_session_is_worn(const struct smtp_session *s);

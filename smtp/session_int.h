@@ -115,7 +115,8 @@ static inline struct session_mail *session_newest(const struct smtp_session *s)
 }
 
 /* For handlers: facts that end more than their own command. */
-/* The end, as *why says (NULL: an orderly one), and of all mails in hand with it. What is in the output may still go. */
+/* The end, as *why says (NULL: an orderly one), and with it that of all mails in hand. What is in the output may still
+ * go. */
 void session_die(struct smtp_session *s, const struct smtp_outcome *why);
 void session_die_local(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
 /* The same, but the oldest mail goes on to its own end first. The first reason counts. */

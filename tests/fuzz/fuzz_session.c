@@ -5,8 +5,8 @@
 
 /* Fuzz target: a whole session with a server that says anything, in pieces of any size, with time passing. The first
  * byte chooses the settings; a byte 0xFF in what follows is a close, 0xFE two seconds, 0xFD a piece's end. A mail is
- * submitted whenever the session has room, up to three behind each other; what it needs of the relay changes from one to
- * the next. Now and then one in hand is given up. */
+ * submitted whenever the session has room, up to three behind each other; what it needs of the relay changes from one
+ * to the next. Now and then one in hand is given up. */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

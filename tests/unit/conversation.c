@@ -182,8 +182,8 @@ static void check_outcome(const struct run *r, const struct smtp_outcome *o, con
     n -= want[n] == '#';
     snprintf(got, sizeof(got), "%s %s %s", outcome_code_name(o->code), delivery_name(o->delivery),
              stage_name(o->stage));
-    ck_assert_msg(strlen(got) == n && strncmp(got, want, n) == 0, "%s: got \"%s\" (%d %s; %s)", r->where, got, o->reply_code, o->text,
-                  o->reason);
+    ck_assert_msg(strlen(got) == n && strncmp(got, want, n) == 0, "%s: got \"%s\" (%d %s; %s)", r->where, got,
+                  o->reply_code, o->text, o->reason);
 }
 
 static void expect_event(struct run *r, const char *want)

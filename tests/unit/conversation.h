@@ -4,9 +4,10 @@
  *   S: TEXT     the server says it (CRLF is added). Lines in a row arrive together, or byte by byte
  *   S| TEXT     the same, without CRLF
  *   C: TEXT     the client's next line must be this; "C: *" is any line; "C. N" the next N octets, whatever they are
- *   > mail W    a mail is submitted, behind those in hand; words: two, three (recipients), utf8, 8bit, dsn, require_tls (needed of the
- *               relay), reject (partial), big (100 kB), dots, from=ADDRESS, to=ADDRESS (the first one), id=ENVID
- *               ("_" is a space, nothing is none), ret=full, ret=hdrs, notify=never, notify=success,failure,delay
+ *   > mail W    a mail is submitted, behind those in hand; words: two, three (recipients), utf8, 8bit, dsn,
+ *               require_tls (needed of the relay), reject (partial), big (100 kB), dots, from=ADDRESS, to=ADDRESS (the
+ *               first one), id=ENVID ("_" is a space, nothing is none), ret=full, ret=hdrs, notify=never,
+ *               notify=success,failure,delay
  *   ! EVENT     must be next: ready | start_tls | done CODE DELIVERY STAGE | dead CODE DELIVERY STAGE | quit;
  *               "! done …" is of the oldest mail that is not done yet; "! done … #2" of the second submitted;
  *               "! rcpt N CODE" looks at a recipient's outcome of that mail

@@ -16,11 +16,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
 static struct delivery_report *reports[REPORTS_MAX];
 static size_t n_reports;
-struct relay_config config;
-struct engine *engine;
-struct peer *peer;
+struct relay_config ec_config;
+struct engine *ec_engine;
+struct peer *ec_peer;
 static struct cert_set certs;
-char owner;
+char ec_owner;
 
 static void *home_run(void *ctx)
 {
@@ -29,59 +29,59 @@ static void *home_run(void *ctx)
     return NULL;
 }
 
-void setup(void)
+void ec_setup(void)
 {
     home = loop_new();
     ck_assert_ptr_nonnull(home);
     ck_assert_int_eq(pthread_create(&home_thread, NULL, home_run, NULL), 0);
-    relay_config_init(&config);
-    config.name = "test";
-    config.host = "127.0.0.1";
-    config.tls_mode = SMTP_TLS_NONE;
-    config.ehlo_name = "client.test";
+    relay_config_init(&ec_config);
+    ec_config.name = "test";
+    ec_config.host = "127.0.0.1";
+    ec_config.tls_mode = SMTP_TLS_NONE;
+    ec_config.ehlo_name = "client.test";
     n_reports = 0;
-    engine = NULL;
-    peer = NULL;
+    ec_engine = NULL;
+    ec_peer = NULL;
     memset(&certs, 0, sizeof(certs));
 }
 
-void drop_reports(void)
+void ec_drop_reports(void)
 {
     while (n_reports)
         delivery_report_free(reports[--n_reports]);
 }
 
-void teardown(void)
+void ec_teardown(void)
 {
-    engine_free(engine);
-    if (peer)
-        peer_stop(peer);
+    engine_free(ec_engine);
+    if (ec_peer)
+        peer_stop(ec_peer);
     loop_stop(home);
     pthread_join(home_thread, NULL);
     loop_free(home);
-    drop_reports();
+    ec_drop_reports();
     cert_set_deinit(&certs);
 }
 
 /* With TLS in a rule, certs must have been made. */
-void start(const struct peer_rule *rules, size_t n)
+void ec_start(const struct peer_rule *rules, size_t n)
 {
-    struct engine_params p = {.relays = &config, .n_relays = 1, .loops = 1};
+    struct engine_params p = {.relays = &ec_config, .n_relays = 1, .loops = 1};
     char err[200];
 
     if (n) {
-        peer = peer_start(rules, n, certs.chain_pem, certs.key_pem);
-        config.port = peer_port(peer);
+        ec_peer = peer_start(rules, n, certs.chain_pem, certs.key_pem);
+        ec_config.port = peer_port(ec_peer);
     }
-    engine = engine_new(&p, err);
-    ck_assert_msg(engine != NULL, "%s", err);
+    ec_engine = engine_new(&p, err);
+    ck_assert_msg(ec_engine != NULL, "%s", err);
 }
 
-void use_tls(enum smtp_tls_mode mode)
+void ec_use_tls(enum smtp_tls_mode mode)
 {
     ck_assert_int_eq(cert_set_make(&certs), 0);
-    config.ca_pem = certs.ca_pem;
-    config.tls_mode = mode;
+    ec_config.ca_pem = certs.ca_pem;
+    ec_config.tls_mode = mode;
 }
 
 static void on_report(struct delivery_report *r)
@@ -94,7 +94,7 @@ static void on_report(struct delivery_report *r)
 }
 
 /* The n-th report (from 1). */
-const struct delivery_report *report(size_t n)
+const struct delivery_report *ec_report(size_t n)
 {
     struct delivery_report *r;
 
@@ -119,7 +119,7 @@ static char *line_of(size_t n)
     return content;
 }
 
-void submit_sized(uint64_t within_ms, size_t content_n)
+void ec_submit_sized(uint64_t within_ms, size_t content_n)
 {
     struct delivery *d = delivery_new(1);
 
@@ -132,22 +132,22 @@ void submit_sized(uint64_t within_ms, size_t content_n)
     d->deadline = clock_us() / 1000 + within_ms;
     d->reply_to = home;
     d->on_report = on_report;
-    d->owner = &owner;
-    engine_submit(engine, d);
+    d->owner = &ec_owner;
+    engine_submit(ec_engine, d);
 }
 
-void submit(uint64_t within_ms)
+void ec_submit(uint64_t within_ms)
 {
-    submit_sized(within_ms, 1000);
+    ec_submit_sized(within_ms, 1000);
 }
 
-const struct delivery_report *send_one(size_t n)
+const struct delivery_report *ec_send_one(size_t n)
 {
-    submit(10000);
-    return report(n);
+    ec_submit(10000);
+    return ec_report(n);
 }
 
-void assert_sent(const struct delivery_report *r)
+void ec_assert_sent(const struct delivery_report *r)
 {
     ck_assert_msg(r->outcome.code == OUTCOME_SENT, "%s: %s %s", outcome_code_name(r->outcome.code), r->outcome.text,
                   r->outcome.reason);
@@ -155,17 +155,17 @@ void assert_sent(const struct delivery_report *r)
     ck_assert_int_eq(r->rcpts[0].code, OUTCOME_SENT);
 }
 
-void assert_failed(const struct delivery_report *r, enum outcome_code code, enum stage stage)
+void ec_assert_failed(const struct delivery_report *r, enum outcome_code code, enum stage stage)
 {
     ck_assert_str_eq(outcome_code_name(r->outcome.code), outcome_code_name(code));
     ck_assert_str_eq(stage_name(r->outcome.stage), stage_name(stage));
     ck_assert_int_eq(r->rcpts[0].code, code);
 }
 
-struct engine_relay_stats stats(void)
+struct engine_relay_stats ec_stats(void)
 {
     struct engine_relay_stats s;
 
-    engine_get_stats(engine, 0, &s);
+    engine_get_stats(ec_engine, 0, &s);
     return s;
 }

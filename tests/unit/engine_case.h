@@ -6,21 +6,21 @@
 
 #define REPORTS_MAX 64
 
-extern struct relay_config config;      /* of the one relay; to be changed before start */
-extern struct engine *engine;           /* freed by teardown, unless the test did and set it NULL */
-extern struct peer *peer;
-extern char owner;                      /* &owner is each delivery's owner */
+extern struct relay_config ec_config;      /* of the one relay; to be changed before start */
+extern struct engine *ec_engine;           /* freed by teardown, unless the test did and set it NULL */
+extern struct peer *ec_peer;
+extern char ec_owner;                      /* &ec_owner is each delivery's owner */
 
-void setup(void);                       /* a checked fixture, as teardown */
-void teardown(void);
-void use_tls(enum smtp_tls_mode mode);  /* before start: makes certificates, trusts them */
-void start(const struct peer_rule *rules, size_t n);    /* n 0: no peer */
-void submit(uint64_t within_ms);        /* a mail of 1000 octets, to be reported until then */
-void submit_sized(uint64_t within_ms, size_t content_n);
-const struct delivery_report *report(size_t n);         /* the n-th, from 1; waits for it */
-void drop_reports(void);                /* the next one is the first again */
-const struct delivery_report *send_one(size_t n);       /* submits one; its report is the n-th */
-void assert_sent(const struct delivery_report *r);
-void assert_failed(const struct delivery_report *r, enum outcome_code code, enum stage stage);
-struct engine_relay_stats stats(void);
+void ec_setup(void);                       /* a checked fixture, as teardown */
+void ec_teardown(void);
+void ec_use_tls(enum smtp_tls_mode mode);  /* before start: makes certificates, trusts them */
+void ec_start(const struct peer_rule *rules, size_t n);    /* n 0: no peer */
+void ec_submit(uint64_t within_ms);        /* a mail of 1000 octets, to be reported until then */
+void ec_submit_sized(uint64_t within_ms, size_t content_n);
+const struct delivery_report *ec_report(size_t n);         /* the n-th, from 1; waits for it */
+void ec_drop_reports(void);                /* the next one is the first again */
+const struct delivery_report *ec_send_one(size_t n);       /* submits one; its report is the n-th */
+void ec_assert_sent(const struct delivery_report *r);
+void ec_assert_failed(const struct delivery_report *r, enum outcome_code code, enum stage stage);
+struct engine_relay_stats ec_stats(void);
 #endif

@@ -18,10 +18,10 @@ START_TEST(happy)
 {
     const struct delivery_report *r;
 
-    start(&(struct peer_rule){0}, 1);
-    r = send_one(1);
-    assert_sent(r);
-    ck_assert_ptr_eq(r->owner, &owner);
+    ec_start(&(struct peer_rule){0}, 1);
+    r = ec_send_one(1);
+    ec_assert_sent(r);
+    ck_assert_ptr_eq(r->owner, &ec_owner);
     ck_assert(!r->late && !r->reused_session && !r->has_tls);
     ck_assert_str_eq(r->address, "127.0.0.1");
     ck_assert_str_eq(r->id, "0192f7c0-0000-7000-8000-000000000001");
@@ -38,51 +38,51 @@ START_TEST(reuses_a_session_in_one_flight)
 {
     const struct delivery_report *r;
 
-    start(&(struct peer_rule){0}, 1);
-    assert_sent(send_one(1));
-    r = send_one(2);
-    assert_sent(r);
+    ec_start(&(struct peer_rule){0}, 1);
+    ec_assert_sent(ec_send_one(1));
+    r = ec_send_one(2);
+    ec_assert_sent(r);
     ck_assert(r->reused_session);
     ck_assert_uint_eq(r->flights, 1);
     ck_assert_uint_eq(r->connect_us + r->auth_us + r->tls_us, 0);
-    ck_assert_uint_eq(stats().opened, 1);
-    ck_assert_uint_eq(stats().reused, 1);
-    ck_assert_uint_eq(stats().mails, 2);
-    ck_assert_int_eq(peer_connections(peer), 1);
+    ck_assert_uint_eq(ec_stats().opened, 1);
+    ck_assert_uint_eq(ec_stats().reused, 1);
+    ck_assert_uint_eq(ec_stats().mails, 2);
+    ck_assert_int_eq(peer_connections(ec_peer), 1);
 }
 END_TEST
 
 START_TEST(large_body)
 {
-    start(&(struct peer_rule){0}, 1);
-    submit_sized(20000, 6u << 20);
-    assert_sent(report(1));
+    ec_start(&(struct peer_rule){0}, 1);
+    ec_submit_sized(20000, 6u << 20);
+    ec_assert_sent(ec_report(1));
 }
 END_TEST
 
 START_TEST(never_more_sessions_than_allowed)
 {
-    config.max_sessions = 2;
-    start(&(struct peer_rule){0}, 1);
+    ec_config.max_sessions = 2;
+    ec_start(&(struct peer_rule){0}, 1);
     for (int i = 0; i < 20; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 20; i++)
-        assert_sent(report(i));
-    ck_assert_int_le(peer_most(peer), 2);
-    ck_assert_int_eq(peer_mails(peer), 20);
+        ec_assert_sent(ec_report(i));
+    ck_assert_int_le(peer_most(ec_peer), 2);
+    ck_assert_int_eq(peer_mails(ec_peer), 20);
 }
 END_TEST
 
 START_TEST(sessions_end_after_their_mails)
 {
-    config.mails_per_session = 2;
-    config.max_sessions = 1;
-    start(&(struct peer_rule){0}, 1);
+    ec_config.mails_per_session = 2;
+    ec_config.max_sessions = 1;
+    ec_start(&(struct peer_rule){0}, 1);
     for (size_t i = 1; i <= 4; i++)
-        assert_sent(send_one(i));
-    peer_wait_closed(peer, 2);
-    ck_assert_int_eq(peer_quits(peer), 2);
-    ck_assert_uint_eq(stats().stale, 0);
+        ec_assert_sent(ec_send_one(i));
+    peer_wait_closed(ec_peer, 2);
+    ck_assert_int_eq(peer_quits(ec_peer), 2);
+    ck_assert_uint_eq(ec_stats().stale, 0);
 }
 END_TEST
 
@@ -90,37 +90,37 @@ END_TEST
  * session. */
 START_TEST(goodbye_with_the_verdict)
 {
-    config.max_sessions = 1;
-    start(&(struct peer_rule){.close_after = 2, .goodbye = true}, 1);
+    ec_config.max_sessions = 1;
+    ec_start(&(struct peer_rule){.close_after = 2, .goodbye = true}, 1);
     for (int i = 0; i < 7; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 7; i++)
-        assert_sent(report(i));
-    ck_assert_int_eq(peer_mails(peer), 7);
-    ck_assert_int_ge(peer_connections(peer), 4);
+        ec_assert_sent(ec_report(i));
+    ck_assert_int_eq(peer_mails(ec_peer), 7);
+    ck_assert_int_ge(peer_connections(ec_peer), 4);
 }
 END_TEST
 
 START_TEST(idle_sessions_end)
 {
-    config.idle_ms = 50;
-    start(&(struct peer_rule){0}, 1);
-    assert_sent(send_one(1));
-    peer_wait_closed(peer, 1);
-    ck_assert_int_eq(peer_quits(peer), 1);
+    ec_config.idle_ms = 50;
+    ec_start(&(struct peer_rule){0}, 1);
+    ec_assert_sent(ec_send_one(1));
+    peer_wait_closed(ec_peer, 1);
+    ck_assert_int_eq(peer_quits(ec_peer), 1);
 }
 END_TEST
 
 START_TEST(drain_quits_and_still_serves)
 {
-    start(&(struct peer_rule){0}, 1);
-    assert_sent(send_one(1));
-    engine_drain(engine);
-    engine_drain(engine);
-    peer_wait_closed(peer, 1);
-    assert_sent(send_one(2));
-    peer_wait_closed(peer, 2);
-    ck_assert_int_eq(peer_quits(peer), 2);
+    ec_start(&(struct peer_rule){0}, 1);
+    ec_assert_sent(ec_send_one(1));
+    engine_drain(ec_engine);
+    engine_drain(ec_engine);
+    peer_wait_closed(ec_peer, 1);
+    ec_assert_sent(ec_send_one(2));
+    peer_wait_closed(ec_peer, 2);
+    ck_assert_int_eq(peer_quits(ec_peer), 2);
 }
 END_TEST
 
@@ -130,28 +130,28 @@ START_TEST(starttls_with_auth)
 {
     const struct delivery_report *r;
 
-    use_tls(SMTP_TLS_STARTTLS);
-    config.user = "ann";
-    config.password = "secret";
-    start(&(struct peer_rule){.starttls = true, .auth = true}, 1);
-    r = send_one(1);
-    assert_sent(r);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_config.user = "ann";
+    ec_config.password = "secret";
+    ec_start(&(struct peer_rule){.starttls = true, .auth = true}, 1);
+    r = ec_send_one(1);
+    ec_assert_sent(r);
     ck_assert(r->has_tls && r->tls_verified);
     ck_assert_str_eq(r->tls_version, "TLSv1.3");
     ck_assert_uint_gt(r->tls_us, 0);
-    submit_sized(20000, 3u << 20);
-    assert_sent(report(2));
-    ck_assert(report(2)->reused_session);
+    ec_submit_sized(20000, 3u << 20);
+    ec_assert_sent(ec_report(2));
+    ck_assert(ec_report(2)->reused_session);
 }
 END_TEST
 
 START_TEST(implicit_tls)
 {
-    use_tls(SMTP_TLS_IMPLICIT);
-    start(&(struct peer_rule){.implicit_tls = true}, 1);
-    assert_sent(send_one(1));
-    assert_sent(send_one(2));
-    ck_assert(report(2)->reused_session && report(2)->has_tls);
+    ec_use_tls(SMTP_TLS_IMPLICIT);
+    ec_start(&(struct peer_rule){.implicit_tls = true}, 1);
+    ec_assert_sent(ec_send_one(1));
+    ec_assert_sent(ec_send_one(2));
+    ck_assert(ec_report(2)->reused_session && ec_report(2)->has_tls);
 }
 END_TEST
 
@@ -159,52 +159,52 @@ START_TEST(untrusted_certificate)
 {
     struct cert_set other;
 
-    use_tls(SMTP_TLS_STARTTLS);
+    ec_use_tls(SMTP_TLS_STARTTLS);
     ck_assert_int_eq(cert_set_make(&other), 0);
-    config.ca_pem = other.ca_pem;
-    start(&(struct peer_rule){.starttls = true}, 1);
-    assert_failed(send_one(1), OUTCOME_TLS_CERT_UNTRUSTED, STAGE_TLS);
-    ck_assert_int_eq(report(1)->outcome.delivery, DELIVERY_NOT_SENT);
-    engine_free(engine);
-    engine = NULL;
+    ec_config.ca_pem = other.ca_pem;
+    ec_start(&(struct peer_rule){.starttls = true}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_TLS_CERT_UNTRUSTED, STAGE_TLS);
+    ck_assert_int_eq(ec_report(1)->outcome.delivery, DELIVERY_NOT_SENT);
+    engine_free(ec_engine);
+    ec_engine = NULL;
     cert_set_deinit(&other);
 }
 END_TEST
 
 START_TEST(tls_on_a_plaintext_port)
 {
-    use_tls(SMTP_TLS_IMPLICIT);
-    start(&(struct peer_rule){0}, 1);
-    assert_failed(send_one(1), OUTCOME_TLS_ON_PLAINTEXT_PORT, STAGE_TLS);
+    ec_use_tls(SMTP_TLS_IMPLICIT);
+    ec_start(&(struct peer_rule){0}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_TLS_ON_PLAINTEXT_PORT, STAGE_TLS);
 }
 END_TEST
 
 START_TEST(tls_handshake_that_hangs)
 {
-    use_tls(SMTP_TLS_IMPLICIT);
-    config.timeouts.tls = 100;
-    start(&(struct peer_rule){.mute = true}, 1);
-    assert_failed(send_one(1), OUTCOME_TIMEOUT, STAGE_TLS);
+    ec_use_tls(SMTP_TLS_IMPLICIT);
+    ec_config.timeouts.tls = 100;
+    ec_start(&(struct peer_rule){.mute = true}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_TIMEOUT, STAGE_TLS);
 }
 END_TEST
 
 START_TEST(injection_behind_starttls)
 {
-    use_tls(SMTP_TLS_STARTTLS);
-    start(&(struct peer_rule){.starttls = true, .starttls_reply = "220 go\r\n250 forged\r\n"}, 1);
-    assert_failed(send_one(1), OUTCOME_STARTTLS_INJECTION, STAGE_STARTTLS);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_start(&(struct peer_rule){.starttls = true, .starttls_reply = "220 go\r\n250 forged\r\n"}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_STARTTLS_INJECTION, STAGE_STARTTLS);
 }
 END_TEST
 
 START_TEST(plaintext_on_a_tls_port)
 {
-    use_tls(SMTP_TLS_STARTTLS);
-    config.timeouts.banner = 20000;
-    start(&(struct peer_rule){.tls_alert_only = true}, 1);
-    config.timeouts.banner = 20000;
-    assert_failed(send_one(1), OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER);
-    ck_assert_uint_lt(report(1)->total_us, 4000000);
-    assert_failed(send_one(2), OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_config.timeouts.banner = 20000;
+    ec_start(&(struct peer_rule){.tls_alert_only = true}, 1);
+    ec_config.timeouts.banner = 20000;
+    ec_assert_failed(ec_send_one(1), OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER);
+    ck_assert_uint_lt(ec_report(1)->total_us, 4000000);
+    ec_assert_failed(ec_send_one(2), OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER);
 }
 END_TEST
 
@@ -212,26 +212,26 @@ START_TEST(closed_before_the_banner_is_probed_too)
 {
     static const struct peer_rule rules[] = {{.banner = ""}, {.tls_alert_only = true}};
 
-    use_tls(SMTP_TLS_STARTTLS);
-    start(rules, 2);
-    assert_failed(send_one(1), OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_start(rules, 2);
+    ec_assert_failed(ec_send_one(1), OUTCOME_PLAINTEXT_ON_TLS_PORT, STAGE_BANNER);
 }
 END_TEST
 
 START_TEST(closed_before_the_banner)
 {
-    use_tls(SMTP_TLS_STARTTLS);
-    start(&(struct peer_rule){.banner = ""}, 1);
-    assert_failed(send_one(1), OUTCOME_CONNECTION_CLOSED, STAGE_BANNER);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_start(&(struct peer_rule){.banner = ""}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_CONNECTION_CLOSED, STAGE_BANNER);
 }
 END_TEST
 
 START_TEST(silence_is_a_timeout)
 {
-    use_tls(SMTP_TLS_STARTTLS);
-    config.timeouts.banner = 200;
-    start(&(struct peer_rule){.mute = true}, 1);
-    assert_failed(send_one(1), OUTCOME_TIMEOUT, STAGE_BANNER);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_config.timeouts.banner = 200;
+    ec_start(&(struct peer_rule){.mute = true}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_TIMEOUT, STAGE_BANNER);
 }
 END_TEST
 
@@ -241,13 +241,13 @@ START_TEST(stale_session_is_replaced)
 {
     static const struct peer_rule rules[] = {{.close_after = 1}, {0}};
 
-    start(rules, 2);
-    assert_sent(send_one(1));
-    peer_wait_closed(peer, 1);
-    assert_sent(send_one(2));
-    ck_assert(!report(2)->reused_session);
-    ck_assert_uint_eq(report(2)->n_attempts, 1);
-    ck_assert_uint_eq(stats().stale, 1);
+    ec_start(rules, 2);
+    ec_assert_sent(ec_send_one(1));
+    peer_wait_closed(ec_peer, 1);
+    ec_assert_sent(ec_send_one(2));
+    ck_assert(!ec_report(2)->reused_session);
+    ck_assert_uint_eq(ec_report(2)->n_attempts, 1);
+    ck_assert_uint_eq(ec_stats().stale, 1);
 }
 END_TEST
 
@@ -256,11 +256,11 @@ static void assert_second_attempt(const struct peer_rule *first, enum outcome_co
     struct peer_rule rules[] = {*first, {0}};
     const struct delivery_report *r;
 
-    config.one_flight_max = 0;          /* a body on its way would make it unknown */
-    start(rules, 2);
-    assert_sent(send_one(1));
-    r = send_one(2);
-    assert_sent(r);
+    ec_config.one_flight_max = 0;          /* a body on its way would make it unknown */
+    ec_start(rules, 2);
+    ec_assert_sent(ec_send_one(1));
+    r = ec_send_one(2);
+    ec_assert_sent(r);
     ck_assert_uint_eq(r->n_attempts, 2);
     ck_assert_int_eq(r->attempts[0].code, code);
     ck_assert_int_eq(r->attempts[0].stage, STAGE_MAIL);
@@ -285,41 +285,41 @@ START_TEST(only_one_more_attempt)
 {
     static const struct peer_rule rules[] = {{.at_mail = 2}, {.at_mail = 1}};
 
-    config.one_flight_max = 0;
-    start(rules, 2);
-    assert_sent(send_one(1));
-    assert_failed(send_one(2), OUTCOME_CONNECTION_CLOSED, STAGE_MAIL);
-    ck_assert_uint_eq(report(2)->n_attempts, 2);
+    ec_config.one_flight_max = 0;
+    ec_start(rules, 2);
+    ec_assert_sent(ec_send_one(1));
+    ec_assert_failed(ec_send_one(2), OUTCOME_CONNECTION_CLOSED, STAGE_MAIL);
+    ck_assert_uint_eq(ec_report(2)->n_attempts, 2);
 }
 END_TEST
 
 START_TEST(no_other_attempt_on_a_new_session)
 {
-    start(&(struct peer_rule){.at_mail = 1, .mail_reply = "421 4.4.2 closing\r\n"}, 1);
-    assert_failed(send_one(1), OUTCOME_SERVICE_CLOSING, STAGE_MAIL);
-    ck_assert_uint_eq(report(1)->n_attempts, 1);
+    ec_start(&(struct peer_rule){.at_mail = 1, .mail_reply = "421 4.4.2 closing\r\n"}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_SERVICE_CLOSING, STAGE_MAIL);
+    ck_assert_uint_eq(ec_report(1)->n_attempts, 1);
 }
 END_TEST
 
 START_TEST(no_other_attempt_after_a_refusal)
 {
-    config.one_flight_max = 0;
-    start(&(struct peer_rule){.at_mail = 2, .mail_reply = "550 5.1.8 no\r\n"}, 1);
-    assert_sent(send_one(1));
-    assert_failed(send_one(2), OUTCOME_SENDER_REJECTED, STAGE_MAIL);
-    ck_assert_uint_eq(report(2)->n_attempts, 1);
-    ck_assert_int_eq(report(2)->outcome.delivery, DELIVERY_REJECTED);
-    assert_sent(send_one(3));           /* the session is still good */
-    ck_assert(report(3)->reused_session);
+    ec_config.one_flight_max = 0;
+    ec_start(&(struct peer_rule){.at_mail = 2, .mail_reply = "550 5.1.8 no\r\n"}, 1);
+    ec_assert_sent(ec_send_one(1));
+    ec_assert_failed(ec_send_one(2), OUTCOME_SENDER_REJECTED, STAGE_MAIL);
+    ck_assert_uint_eq(ec_report(2)->n_attempts, 1);
+    ck_assert_int_eq(ec_report(2)->outcome.delivery, DELIVERY_REJECTED);
+    ec_assert_sent(ec_send_one(3));           /* the session is still good */
+    ck_assert(ec_report(3)->reused_session);
 }
 END_TEST
 
 START_TEST(refusal_in_the_middle_of_a_body)
 {
-    start(&(struct peer_rule){.early_body_reply = "552 5.3.4 too big\r\n"}, 1);
-    submit_sized(10000, 6u << 20);
-    ck_assert_str_eq(outcome_code_name(report(1)->outcome.code), "message_too_large");
-    ck_assert_int_eq(report(1)->outcome.reply_code, 552);
+    ec_start(&(struct peer_rule){.early_body_reply = "552 5.3.4 too big\r\n"}, 1);
+    ec_submit_sized(10000, 6u << 20);
+    ck_assert_str_eq(outcome_code_name(ec_report(1)->outcome.code), "message_too_large");
+    ck_assert_int_eq(ec_report(1)->outcome.reply_code, 552);
 }
 END_TEST
 
@@ -327,49 +327,53 @@ END_TEST
 
 START_TEST(deadline_before_the_banner)
 {
-    start(&(struct peer_rule){.mute = true}, 1);
-    submit(100);
-    assert_failed(report(1), OUTCOME_DEADLINE_EXCEEDED, STAGE_BANNER);
-    ck_assert_int_eq(report(1)->outcome.delivery, DELIVERY_NOT_SENT);
-    ck_assert_uint_lt(report(1)->total_us, 500000);
+    ec_start(&(struct peer_rule){.mute = true}, 1);
+    ec_submit(100);
+    ec_assert_failed(ec_report(1), OUTCOME_DEADLINE_EXCEEDED, STAGE_BANNER);
+    ck_assert_int_eq(ec_report(1)->outcome.delivery, DELIVERY_NOT_SENT);
+    ck_assert_uint_lt(ec_report(1)->total_us, 500000);
 }
 END_TEST
 
 START_TEST(deadline_in_the_queue)
 {
-    config.max_sessions = 1;
-    start(&(struct peer_rule){.hold_at = 1}, 1);
-    submit(10000);
-    peer_wait_held(peer);
-    submit(50);
-    assert_failed(report(1), OUTCOME_DEADLINE_EXCEEDED, STAGE_QUEUE);
-    ck_assert_uint_eq(report(1)->n_attempts, 0);
-    peer_release(peer);
-    assert_sent(report(2));
+    ec_config.max_sessions = 1;
+    ec_start(&(struct peer_rule){.hold_at = 1}, 1);
+    ec_submit(10000);
+    peer_wait_held(ec_peer);
+    ec_submit(50);
+    ec_assert_failed(ec_report(1), OUTCOME_DEADLINE_EXCEEDED, STAGE_QUEUE);
+    ck_assert_uint_eq(ec_report(1)->n_attempts, 0);
+    peer_release(ec_peer);
+    ec_assert_sent(ec_report(2));
 }
 END_TEST
 
-/* A mail of n octets to a peer that reads nothing before the deadline. True: the answer was "unknown". */
-static bool try_size(size_t n, int *mails_out)
+/* A mail of n octets to a peer that reads nothing of it before the deadline. True: the answer was "unknown". On a busy
+ * machine the deadline may pass before the body is begun: then *begun_out is false, and nothing was found out. */
+static bool try_size(size_t n, int *mails_out, bool *begun_out)
 {
     bool gone;
 
-    start(&(struct peer_rule){.implicit_tls = true, .pause_before_body = true}, 1);
-    submit_sized(250, n);
-    gone = report(1)->outcome.delivery == DELIVERY_UNKNOWN;
+    ec_start(&(struct peer_rule){.implicit_tls = true, .pause_before_body = true}, 1);
+    ec_submit_sized(250, n);
+    gone = ec_report(1)->outcome.delivery == DELIVERY_UNKNOWN;
     if (!gone) {
-        ck_assert_str_eq(outcome_code_name(report(1)->outcome.code), "deadline_exceeded");
-        ck_assert_int_eq(report(1)->outcome.delivery, DELIVERY_NOT_SENT);
+        ck_assert_str_eq(outcome_code_name(ec_report(1)->outcome.code), "deadline_exceeded");
+        ck_assert_int_eq(ec_report(1)->outcome.delivery, DELIVERY_NOT_SENT);
     }
-    peer_wait_held(peer);
-    peer_release(peer);
-    peer_wait_closed(peer, gone ? 0 : 1);
-    *mails_out = peer_mails(peer);
-    engine_free(engine);
-    engine = NULL;
-    peer_stop(peer);
-    peer = NULL;
-    drop_reports();
+    *begun_out = ec_report(1)->outcome.stage == STAGE_BODY;
+    if (*begun_out) {
+        peer_wait_held(ec_peer);
+        peer_release(ec_peer);
+        peer_wait_closed(ec_peer, gone ? 0 : 1);
+    }
+    *mails_out = peer_mails(ec_peer);
+    engine_free(ec_engine);
+    ec_engine = NULL;
+    peer_stop(ec_peer);
+    ec_peer = NULL;
+    ec_drop_reports();
     return gone;
 }
 
@@ -379,15 +383,18 @@ START_TEST(not_sent_is_not_sent)
 {
     size_t low = 100000, high = 12000000;
     int mails;
+    bool begun;
 
-    use_tls(SMTP_TLS_IMPLICIT);
+    ec_use_tls(SMTP_TLS_IMPLICIT);
     while (high - low > 16384) {
         size_t middle = (low + high) / 2;
-        if (try_size(middle, &mails)) {
+        if (try_size(middle, &mails, &begun)) {
             low = middle;
             continue;
         }
-        ck_assert_msg(mails == 0, "%zu octets: not_sent, and the peer took the mail", middle);
+        if (!begun)
+            continue;
+        ck_assert_msg(mails == 0, "%zu octets: not_sent, and the ec_peer took the mail", middle);
         high = middle;
     }
 }
@@ -395,17 +402,17 @@ END_TEST
 
 START_TEST(unknown_then_the_late_truth)
 {
-    start(&(struct peer_rule){.hold_at = 1}, 1);
-    submit(200);
-    assert_failed(report(1), OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY);
-    ck_assert_int_eq(report(1)->outcome.delivery, DELIVERY_UNKNOWN);
-    ck_assert_ptr_eq(report(1)->owner, &owner);
-    peer_release(peer);
-    assert_sent(report(2));
-    ck_assert(report(2)->late);
-    ck_assert_ptr_null(report(2)->owner);
-    assert_sent(send_one(3));
-    ck_assert(report(3)->reused_session);
+    ec_start(&(struct peer_rule){.hold_at = 1}, 1);
+    ec_submit(200);
+    ec_assert_failed(ec_report(1), OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY);
+    ck_assert_int_eq(ec_report(1)->outcome.delivery, DELIVERY_UNKNOWN);
+    ck_assert_ptr_eq(ec_report(1)->owner, &ec_owner);
+    peer_release(ec_peer);
+    ec_assert_sent(ec_report(2));
+    ck_assert(ec_report(2)->late);
+    ck_assert_ptr_null(ec_report(2)->owner);
+    ec_assert_sent(ec_send_one(3));
+    ck_assert(ec_report(3)->reused_session);
 }
 END_TEST
 
@@ -413,13 +420,13 @@ START_TEST(unknown_for_good)
 {
     static const struct peer_rule rules[] = {{.hold_at = 1, .close_instead = true}, {0}};
 
-    start(rules, 2);
-    submit(200);
-    assert_failed(report(1), OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY);
-    peer_release(peer);
-    peer_wait_closed(peer, 1);
-    assert_sent(send_one(2));           /* and no late report before it */
-    ck_assert(!report(2)->late);
+    ec_start(rules, 2);
+    ec_submit(200);
+    ec_assert_failed(ec_report(1), OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY);
+    peer_release(ec_peer);
+    peer_wait_closed(ec_peer, 1);
+    ec_assert_sent(ec_send_one(2));           /* and no late report before it */
+    ck_assert(!ec_report(2)->late);
 }
 END_TEST
 
@@ -433,15 +440,15 @@ START_TEST(refused_by_all_that_waited)
 
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);    /* not listening */
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    config.port = ntohs(a.sin_port);
-    start(NULL, 0);
+    ec_config.port = ntohs(a.sin_port);
+    ec_start(NULL, 0);
     for (int i = 0; i < 12; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 12; i++) {
-        assert_failed(report(i), OUTCOME_CONNECT_REFUSED, STAGE_CONNECT);
-        ck_assert_uint_eq(report(i)->n_attempts, 1);
+        ec_assert_failed(ec_report(i), OUTCOME_CONNECT_REFUSED, STAGE_CONNECT);
+        ck_assert_uint_eq(ec_report(i)->n_attempts, 1);
     }
-    ck_assert(!stats().circuit_open);
+    ck_assert(!ec_stats().circuit_open);
     close(fd);
 }
 END_TEST
@@ -450,18 +457,18 @@ START_TEST(refused_password_opens_the_circuit)
 {
     const struct delivery_report *r;
 
-    use_tls(SMTP_TLS_STARTTLS);
-    config.user = "ann";
-    config.password = "wrong";
-    start(&(struct peer_rule){.starttls = true, .auth = true, .auth_reply = "535 5.7.8 no\r\n"}, 1);
-    assert_failed(send_one(1), OUTCOME_AUTH_FAILED, STAGE_AUTH);
-    r = send_one(2);
-    assert_failed(r, OUTCOME_RELAY_UNAVAILABLE, STAGE_QUEUE);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_config.user = "ann";
+    ec_config.password = "wrong";
+    ec_start(&(struct peer_rule){.starttls = true, .auth = true, .auth_reply = "535 5.7.8 no\r\n"}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_AUTH_FAILED, STAGE_AUTH);
+    r = ec_send_one(2);
+    ec_assert_failed(r, OUTCOME_RELAY_UNAVAILABLE, STAGE_QUEUE);
     ck_assert_int_eq(r->cause.code, OUTCOME_AUTH_FAILED);
     ck_assert_uint_ge(r->retry_after_s, 59);
     ck_assert_uint_le(r->retry_after_s, 60);
-    ck_assert(stats().circuit_open);
-    ck_assert_int_eq(peer_connections(peer), 1);
+    ck_assert(ec_stats().circuit_open);
+    ck_assert_int_eq(peer_connections(ec_peer), 1);
 }
 END_TEST
 
@@ -469,20 +476,20 @@ START_TEST(busy_with_others_alive_lowers_the_limit)
 {
     static const struct peer_rule rules[] = {{0}, {.banner = "421 4.7.0 too many connections\r\n"}};
 
-    config.max_sessions = 4;
-    start(rules, 2);
+    ec_config.max_sessions = 4;
+    ec_start(rules, 2);
     for (int i = 0; i < 20; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 20; i++)
-        assert_sent(report(i));
-    ck_assert_int_eq(peer_mails(peer), 20);
+        ec_assert_sent(ec_report(i));
+    ck_assert_int_eq(peer_mails(ec_peer), 20);
 }
 END_TEST
 
 START_TEST(busy_and_none_alive)
 {
-    start(&(struct peer_rule){.banner = "421 4.7.0 too many connections\r\n"}, 1);
-    assert_failed(send_one(1), OUTCOME_RELAY_BUSY, STAGE_BANNER);
+    ec_start(&(struct peer_rule){.banner = "421 4.7.0 too many connections\r\n"}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_RELAY_BUSY, STAGE_BANNER);
 }
 END_TEST
 
@@ -490,37 +497,37 @@ END_TEST
 
 START_TEST(free_with_things_in_flight)
 {
-    config.max_sessions = 1;
-    start(&(struct peer_rule){.hold_at = 1}, 1);
-    submit(10000);
-    peer_wait_held(peer);
-    submit(10000);
-    submit(10000);
-    engine_free(engine);
-    engine = NULL;
+    ec_config.max_sessions = 1;
+    ec_start(&(struct peer_rule){.hold_at = 1}, 1);
+    ec_submit(10000);
+    peer_wait_held(ec_peer);
+    ec_submit(10000);
+    ec_submit(10000);
+    engine_free(ec_engine);
+    ec_engine = NULL;
     for (size_t i = 1; i <= 3; i++)
-        if (report(i)->outcome.code == OUTCOME_SHUTTING_DOWN)
-            ck_assert_int_eq(report(i)->outcome.delivery, DELIVERY_NOT_SENT);
+        if (ec_report(i)->outcome.code == OUTCOME_SHUTTING_DOWN)
+            ck_assert_int_eq(ec_report(i)->outcome.delivery, DELIVERY_NOT_SENT);
         else
-            assert_failed(report(i), OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY);
+            ec_assert_failed(ec_report(i), OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY);
 }
 END_TEST
 
 START_TEST(free_while_connecting)
 {
-    start(&(struct peer_rule){.mute = true}, 1);
+    ec_start(&(struct peer_rule){.mute = true}, 1);
     for (int i = 0; i < 5; i++)
-        submit(10000);
-    engine_free(engine);
-    engine = NULL;
+        ec_submit(10000);
+    engine_free(ec_engine);
+    ec_engine = NULL;
     for (size_t i = 1; i <= 5; i++)
-        ck_assert_int_eq(report(i)->outcome.code, OUTCOME_SHUTTING_DOWN);
+        ck_assert_int_eq(ec_report(i)->outcome.code, OUTCOME_SHUTTING_DOWN);
 }
 END_TEST
 
 START_TEST(free_unused)
 {
-    start(&(struct peer_rule){0}, 1);
+    ec_start(&(struct peer_rule){0}, 1);
     delivery_free(delivery_new(3));
     delivery_free(NULL);
 }
@@ -528,11 +535,11 @@ END_TEST
 
 START_TEST(broken_ca_is_refused_at_start)
 {
-    struct engine_params p = {.relays = &config, .n_relays = 1, .loops = 2};
+    struct engine_params p = {.relays = &ec_config, .n_relays = 1, .loops = 2};
     char err[200] = "";
 
-    config.tls_mode = SMTP_TLS_STARTTLS;
-    config.ca_file = "/nonexistent/ca.pem";
+    ec_config.tls_mode = SMTP_TLS_STARTTLS;
+    ec_config.ca_file = "/nonexistent/ca.pem";
     ck_assert_ptr_null(engine_new(&p, err));
     ck_assert(err[0] != '\0');
 }
@@ -605,7 +612,7 @@ int main(void)
     int failed;
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        tcase_add_checked_fixture(cases[i], setup, teardown);
+        tcase_add_checked_fixture(cases[i], ec_setup, ec_teardown);
         tcase_set_timeout(cases[i], 60);
         suite_add_tcase(s, cases[i]);
     }

@@ -9,78 +9,78 @@
 /* No time passes here: the engine's thread is on its way there. */
 static void wait_until_lent(uint64_t n)
 {
-    while (stats().reused < n)
+    while (ec_stats().reused < n)
         sched_yield();
 }
 
 START_TEST(mails_go_behind_one_that_is_held)
 {
-    config.max_sessions = 1;
-    config.pipeline_depth = 4;
-    start(&(struct peer_rule){.hold_at = 2}, 1);
-    assert_sent(send_one(1));
-    submit(10000);
-    peer_wait_held(peer);
+    ec_config.max_sessions = 1;
+    ec_config.pipeline_depth = 4;
+    ec_start(&(struct peer_rule){.hold_at = 2}, 1);
+    ec_assert_sent(ec_send_one(1));
+    ec_submit(10000);
+    peer_wait_held(ec_peer);
     for (int i = 0; i < 4; i++)
-        submit(10000);
+        ec_submit(10000);
     wait_until_lent(4);                 /* the held one and three more; the fifth has no room */
-    peer_release(peer);
+    peer_release(ec_peer);
     for (size_t i = 2; i <= 6; i++)
-        assert_sent(report(i));
-    ck_assert_uint_eq(stats().reused, 5);
-    ck_assert_int_eq(peer_mails(peer), 6);
-    ck_assert_int_eq(peer_connections(peer), 1);
+        ec_assert_sent(ec_report(i));
+    ck_assert_uint_eq(ec_stats().reused, 5);
+    ck_assert_int_eq(peer_mails(ec_peer), 6);
+    ck_assert_int_eq(peer_connections(ec_peer), 1);
 }
 END_TEST
 
 /* Four sessions' worth of mails go side by side before two go behind each other. */
 START_TEST(own_sessions_first)
 {
-    config.max_sessions = 4;
-    config.pipeline_depth = 8;
-    start(&(struct peer_rule){.hold_at = 1}, 1);
+    ec_config.max_sessions = 4;
+    ec_config.pipeline_depth = 8;
+    ec_start(&(struct peer_rule){.hold_at = 1}, 1);
     for (int i = 0; i < 4; i++)
-        submit(10000);
-    while (stats().busy < 4)
+        ec_submit(10000);
+    while (ec_stats().busy < 4)
         sched_yield();
     for (int i = 0; i < 4; i++) {
-        peer_wait_held(peer);
-        peer_release(peer);
+        peer_wait_held(ec_peer);
+        peer_release(ec_peer);
     }
     for (size_t i = 1; i <= 4; i++)
-        assert_sent(report(i));
-    ck_assert_uint_eq(stats().opened, 4);
-    ck_assert_uint_eq(stats().reused, 0);
+        ec_assert_sent(ec_report(i));
+    ck_assert_uint_eq(ec_stats().opened, 4);
+    ck_assert_uint_eq(ec_stats().reused, 0);
 }
 END_TEST
 
 START_TEST(goodbye_with_mails_in_flight)
 {
-    config.max_sessions = 1;
-    config.pipeline_depth = 8;
-    start(&(struct peer_rule){.close_after = 2, .goodbye = true}, 1);
+    ec_config.max_sessions = 1;
+    ec_config.pipeline_depth = 8;
+    ec_start(&(struct peer_rule){.close_after = 2, .goodbye = true}, 1);
     for (int i = 0; i < 7; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 7; i++)
-        assert_sent(report(i));
-    ck_assert_int_eq(peer_mails(peer), 7);
-    ck_assert_int_ge(peer_connections(peer), 4);
+        ec_assert_sent(ec_report(i));
+    ck_assert_int_eq(peer_mails(ec_peer), 7);
+    ck_assert_int_ge(peer_connections(ec_peer), 4);
 }
 END_TEST
 
 START_TEST(mails_in_flight_count_for_a_session)
 {
-    config.max_sessions = 1;
-    config.pipeline_depth = 8;
-    config.mails_per_session = 2;
-    start(&(struct peer_rule){0}, 1);
+    ec_config.max_sessions = 1;
+    ec_config.pipeline_depth = 8;
+    ec_config.mails_per_session = 2;
+    ec_start(&(struct peer_rule){0}, 1);
     for (int i = 0; i < 6; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 6; i++)
-        assert_sent(report(i));
-    peer_wait_closed(peer, 3);
-    ck_assert_int_eq(peer_quits(peer), 3);
-    ck_assert_int_eq(peer_connections(peer), 3);
+        ec_assert_sent(ec_report(i));
+    peer_wait_closed(ec_peer, 3);
+    ck_assert_int_eq(peer_quits(ec_peer), 3);
+    ck_assert_int_eq(peer_connections(ec_peer), 3);
 }
 END_TEST
 
@@ -88,37 +88,37 @@ START_TEST(sessions_are_opened_ahead)
 {
     const struct delivery_report *r;
 
-    config.min_idle = 2;
-    config.idle_ms = 0;                 /* not theirs */
-    start(&(struct peer_rule){0}, 1);
-    while (stats().idle < 2)
+    ec_config.min_idle = 2;
+    ec_config.idle_ms = 0;                 /* not theirs */
+    ec_start(&(struct peer_rule){0}, 1);
+    while (ec_stats().idle < 2)
         sched_yield();
-    r = send_one(1);
-    assert_sent(r);
+    r = ec_send_one(1);
+    ec_assert_sent(r);
     ck_assert(r->reused_session);
     ck_assert_uint_eq(r->connect_us + r->auth_us, 0);
-    ck_assert_int_eq(peer_connections(peer), 2);
+    ck_assert_int_eq(peer_connections(ec_peer), 2);
 }
 END_TEST
 
 /* The next one is opened when a session has done its work; after a drain none is. */
 START_TEST(opened_ahead_again)
 {
-    config.min_idle = config.max_sessions = 1;
-    config.mails_per_session = 1;
-    start(&(struct peer_rule){0}, 1);
+    ec_config.min_idle = ec_config.max_sessions = 1;
+    ec_config.mails_per_session = 1;
+    ec_start(&(struct peer_rule){0}, 1);
     for (size_t i = 1; i <= 3; i++) {
-        while (stats().idle < 1)
+        while (ec_stats().idle < 1)
             sched_yield();
-        assert_sent(send_one(i));
+        ec_assert_sent(ec_send_one(i));
     }
-    peer_wait_closed(peer, 3);
-    while (stats().idle < 1)
+    peer_wait_closed(ec_peer, 3);
+    while (ec_stats().idle < 1)
         sched_yield();
-    engine_drain(engine);
-    peer_wait_closed(peer, 4);
-    ck_assert_int_eq(peer_connections(peer), 4);
-    ck_assert_uint_eq(stats().stale, 0);
+    engine_drain(ec_engine);
+    peer_wait_closed(ec_peer, 4);
+    ck_assert_int_eq(peer_connections(ec_peer), 4);
+    ck_assert_uint_eq(ec_stats().stale, 0);
 }
 END_TEST
 
@@ -127,67 +127,67 @@ START_TEST(unused_ones_are_opened_slowly)
 {
     static const struct peer_rule rules[] = {{.banner = "421 4.7.0 go away\r\n"}, {0}};
 
-    config.min_idle = 1;
-    start(rules, 2);
-    while (stats().idle < 1)
+    ec_config.min_idle = 1;
+    ec_start(rules, 2);
+    while (ec_stats().idle < 1)
         sched_yield();
-    ck_assert_int_eq(peer_connections(peer), 2);
+    ck_assert_int_eq(peer_connections(ec_peer), 2);
 }
 END_TEST
 
 START_TEST(stale_ahead_is_replaced)
 {
-    config.min_idle = 1;
-    start(&(struct peer_rule){.at_mail = 1, .mail_reply = "421 4.3.2 idle for too long\r\n"}, 1);
-    while (stats().idle < 1)
+    ec_config.min_idle = 1;
+    ec_start(&(struct peer_rule){.at_mail = 1, .mail_reply = "421 4.3.2 idle for too long\r\n"}, 1);
+    while (ec_stats().idle < 1)
         sched_yield();
-    assert_failed(send_one(1), OUTCOME_SERVICE_CLOSING, STAGE_MAIL);
-    ck_assert_uint_eq(report(1)->n_attempts, 2);
+    ec_assert_failed(ec_send_one(1), OUTCOME_SERVICE_CLOSING, STAGE_MAIL);
+    ck_assert_uint_eq(ec_report(1)->n_attempts, 2);
 }
 END_TEST
 
 START_TEST(several_loops)
 {
-    config.max_sessions = config.loops = 3;
-    start(&(struct peer_rule){0}, 1);
+    ec_config.max_sessions = ec_config.loops = 3;
+    ec_start(&(struct peer_rule){0}, 1);
     for (int i = 0; i < 30; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 30; i++)
-        assert_sent(report(i));
-    ck_assert_uint_eq(stats().opened, 3);
-    ck_assert_uint_eq(stats().mails, 30);
-    ck_assert_int_le(peer_most(peer), 3);
+        ec_assert_sent(ec_report(i));
+    ck_assert_uint_eq(ec_stats().opened, 3);
+    ck_assert_uint_eq(ec_stats().mails, 30);
+    ck_assert_int_le(peer_most(ec_peer), 3);
 }
 END_TEST
 
 START_TEST(more_loops_than_sessions)
 {
-    config.max_sessions = 1;
-    config.loops = 8;
-    start(&(struct peer_rule){0}, 1);
+    ec_config.max_sessions = 1;
+    ec_config.loops = 8;
+    ec_start(&(struct peer_rule){0}, 1);
     for (int i = 0; i < 8; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 1; i <= 8; i++)
-        assert_sent(report(i));
-    ck_assert_int_eq(peer_most(peer), 1);
+        ec_assert_sent(ec_report(i));
+    ck_assert_int_eq(peer_most(ec_peer), 1);
 }
 END_TEST
 
 START_TEST(refused_password_is_known_to_all_loops)
 {
-    use_tls(SMTP_TLS_STARTTLS);
-    config.user = "ann";
-    config.password = "wrong";
-    config.loops = 4;
-    start(&(struct peer_rule){.starttls = true, .auth = true, .auth_reply = "535 5.7.8 no\r\n"}, 1);
-    assert_failed(send_one(1), OUTCOME_AUTH_FAILED, STAGE_AUTH);
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_config.user = "ann";
+    ec_config.password = "wrong";
+    ec_config.loops = 4;
+    ec_start(&(struct peer_rule){.starttls = true, .auth = true, .auth_reply = "535 5.7.8 no\r\n"}, 1);
+    ec_assert_failed(ec_send_one(1), OUTCOME_AUTH_FAILED, STAGE_AUTH);
     for (int i = 0; i < 8; i++)
-        submit(10000);
+        ec_submit(10000);
     for (size_t i = 2; i <= 9; i++)
-        assert_failed(report(i), OUTCOME_RELAY_UNAVAILABLE, STAGE_QUEUE);
-    while (!stats().circuit_open)       /* some of the four may still be about to read of it */
+        ec_assert_failed(ec_report(i), OUTCOME_RELAY_UNAVAILABLE, STAGE_QUEUE);
+    while (!ec_stats().circuit_open)       /* some of the four may still be about to read of it */
         sched_yield();
-    ck_assert_int_eq(peer_connections(peer), 1);
+    ck_assert_int_eq(peer_connections(ec_peer), 1);
 }
 END_TEST
 
@@ -198,7 +198,7 @@ int main(void)
     SRunner *sr = srunner_create(suite);
     int failed;
 
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, ec_setup, ec_teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, mails_go_behind_one_that_is_held);
     tcase_add_test(t, own_sessions_first);
