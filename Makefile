@@ -97,6 +97,13 @@ bench: deps                             ## the load rig against the peers (see t
 	tests/bench/run.sh --secs 4 --conns 64 --payload 1m,1m-form ours
 	tests/bench/run.sh --cold 6 floor ours
 
+bench-manners: deps                     ## no answer but 2xx from a relay that limits, closes or defers; beside a stuck relay
+	@$(MAKE) --no-print-directory all
+	sh tests/bench/install.sh
+	@failed=0; for how in '-M 8' '-x 100' '-E 10'; do MAILHATCH_ON_TEMPORARY_FAILURE=retry tests/bench/run.sh --strict \
+		--mails 100000 --secs 5 --conns 256 --sink-args "$$how" ours || failed=1; done; \
+		tests/bench/isolation.sh && exit $$failed
+
 deps:
 	@sh tests/install.sh
 deps-test:
@@ -138,5 +145,5 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench \
+.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench bench-manners \
 	deps deps-test clean

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the load rig and its peers need on Debian 12; nothing when it is there. As root, or through sudo.
 set -eu
-want="gcc libc6-dev libssl-dev openssl python3 wrk golang-go golang-gopkg-mail.v2-dev util-linux nodejs npm"
+want="gcc libc6-dev libssl-dev openssl python3 wrk golang-go golang-gopkg-mail.v2-dev util-linux nodejs npm strace
+    binutils"
 missing=""
 for package in $want; do
     # A node or npm from elsewhere serves as well as Debian's.

@@ -34,6 +34,9 @@ COLUMNS = (    # heading, key, how the rounds are joined, format
 )
 
 
+LOADS_MAX = 60
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__)
     parser.add_argument("peers", nargs="+", help="names of peers/*.sh")
@@ -46,6 +49,8 @@ def arguments():
     parser.add_argument("--rtt", type=float, default=0, help="simulated SMTP round trip, ms")
     parser.add_argument("--pin", choices=["split", "none"], default="split", help="split: gateway cpu0, sink+load cpu1")
     parser.add_argument("--count", type=int, default=5000, help="messages per run for smtp peers (smtp-source)")
+    parser.add_argument("--mails", type=int, default=0, help="http peers: load again and again until as many were sent")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when any answer was not 2xx, or missing")
     parser.add_argument("--sink-args", default="", help="extra sink options, e.g. '-x 100' or '-K'")
     parser.add_argument("--json", help="append every run as a JSON line to this file")
     parser.add_argument("--base", help="also print each peer's ratios to this peer (medians of the per-round ratios)")
@@ -59,14 +64,32 @@ def arguments():
 
 # ---- one measurement ----
 
+def load_until(bench, payload, connections):
+    """One load, or with --mails as many as it takes, joined: sums, the median of the p50s, the worst p99."""
+    loads, delivered = [], bench.stats()["msgs"]
+    while len(loads) < LOADS_MAX:
+        loads.append(bench.wrk(payload, connections, bench.options.secs))
+        if bench.stats()["msgs"] - delivered >= bench.options.mails:
+            break
+    joined = {name: sum(load[name] for load in loads) for name in loads[0]}
+    joined.update(p50_ms=statistics.median(load["p50_ms"] for load in loads),
+                  p99_ms=max(load["p99_ms"] for load in loads))
+    return joined
+
+
+def socket_errors(load):
+    return sum(load["e_" + kind] for kind in ("connect", "read", "write", "timeout"))
+
+
 def measure_http(bench, peer, payload, connections):
-    bench.wrk(payload, connections, bench.options.warm)
+    early = bench.wrk(payload, connections, bench.options.warm)
     forget_memory_peak(peer.pid)
     meter = Meter(bench, peer.pid)
-    load = bench.wrk(payload, connections, bench.options.secs)
+    load = load_until(bench, payload, connections)
     result = meter.read(load["wrk_cpu"])
     result.update(mps=result["msgs"] / load["secs"], p50=load["p50_ms"], p99=load["p99_ms"], non2xx=load["non2xx"],
-                  sockerr=sum(load["e_" + kind] for kind in ("connect", "read", "write", "timeout")))
+                  sockerr=socket_errors(load), all_answers=early["requests"] + load["requests"],
+                  all_failed=early["non2xx"] + load["non2xx"], all_missing=socket_errors(early) + socket_errors(load))
     return result
 
 
@@ -78,7 +101,8 @@ def measure_smtp(bench, peer, payload, connections):
     accepted, delivered = bench.smtp_source(payload, connections, count, 120)
     result = meter.read(0)
     result.update(mps=result["msgs"] / delivered, accept_mps=count / accepted, p50=0, p99=0, non2xx=0,
-                  sockerr=count - result["msgs"])
+                  sockerr=count - result["msgs"], all_answers=count, all_failed=0,
+                  all_missing=count - result["msgs"])
     return result
 
 
@@ -140,6 +164,19 @@ def print_ratios(base, results, keys):
         print(row([payload, connections, name] + [f"{statistics.median(values):.2f}" for values in ratios]))
 
 
+def print_failures(results, keys):
+    """How many there were in all, those of the warm-up included: a limit is met for the first time there."""
+    print()
+    total = 0
+    for key in keys:
+        failed, answers, missing = (sum(result["all_" + name] for result in results[key])
+                                    for name in ("failed", "answers", "missing"))
+        print(f"{key[2]}, {key[0]}, {key[1]} connections: {failed} of {answers} answers were not 2xx, "
+              f"{missing} missing")
+        total += failed + missing
+    return total
+
+
 # ---- the three things that can be asked for ----
 
 def compare(bench, kinds):
@@ -152,6 +189,7 @@ def compare(bench, kinds):
     print_table(options, results, keys)
     if options.base in options.peers:
         print_ratios(options.base, results, keys)
+    return print_failures(results, keys) if options.strict else 0
 
 
 def cold_starts(bench, kinds):
@@ -225,9 +263,8 @@ def main():
             return 1 if verify(bench, kinds) else 0
         if options.cold:
             cold_starts(bench, kinds)
-        else:
-            compare(bench, kinds)
-        return 0
+            return 0
+        return 1 if compare(bench, kinds) else 0
     finally:
         bench.processes.stop_all()
 
