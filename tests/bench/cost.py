@@ -22,6 +22,7 @@ def arguments():
     parser.add_argument("--payload", default="1k")
     parser.add_argument("--conns", type=int, default=16, help="HTTP connections")
     parser.add_argument("--sessions", type=int, default=16, help="SMTP sessions in the pool")
+    parser.add_argument("--callers", action="store_true", help="also who allocates, by the first return address")
     parser.add_argument("--secs", type=int, default=4)
     parser.add_argument("--peer", default="ours", help="a peer of kind http whose peer_exec becomes one process")
     parser.add_argument("--sink-args", default="")
@@ -123,11 +124,32 @@ def measure_calls(bench, pid):
     return sent["msgs"], stop_strace(bench, strace, path)
 
 
+def resolve(pid, addresses):
+    """{return address: function and line, or the library}"""
+    maps = [re.match(r"(\w+)-(\w+) r-xp (\w+) \S+ \S+ +(/.+)", line) for line in
+            pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()]
+    maps = [(int(m[1], 16), int(m[2], 16), int(m[3], 16), m[4]) for m in maps if m]
+    names = {}
+    for at in addresses:
+        for start, end, offset, path in maps:
+            if start <= at < end:
+                # The call is before the return address. In a program linked as usual addresses are offsets here.
+                command = ["addr2line", "-fse", path, hex(at - 1 - start + offset)]
+                found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+                known = len(found) > 1 and not found[1].startswith("??")    # else the name is a guess, often wrong
+                names[at] = " ".join(found[:2]) if known else os.path.basename(path)
+    return names
+
+
 def measure_memory(bench, pid):
     before = bench.read_counts(pid)
     sent = load(bench)
     after = bench.read_counts(pid)
-    return sent["msgs"], {name: after[name] - before[name] for name in after}
+    old, new = before.pop("callers"), after.pop("callers")
+    callers = {int(at): (calls - old.get(at, (0, 0))[0], size - old.get(at, (0, 0))[1])
+               for at, (calls, size) in new.items()}
+    names = resolve(pid, [at for at in callers if callers[at][0]]) if bench.options.callers else {}
+    return sent["msgs"], {name: after[name] - before[name] for name in after}, callers, names
 
 
 def table(options, plain, calls, memory):
@@ -145,11 +167,27 @@ def table(options, plain, calls, memory):
     for name, n in sorted(counts.items(), key=lambda item: -item[1]):
         if n / mails >= .005:
             yield f"| {name} | {n / mails:.2f} |"
-    mails, counts = max(memory[0], 1), memory[1]
+    mails, counts, callers, names = max(memory[0], 1), *memory[1:]
     blocks = sum(counts[name] for name in ("malloc", "calloc", "realloc", "memalign"))
     yield f"| **allocations** ({mails} mails) | **{blocks / mails:.2f}** |"
     for name, n in counts.items():
         yield f"| {name.replace('_', ' ')} | {n / mails:.{0 if name == 'bytes' else 2}f} |"
+    if options.callers:
+        yield from caller_table(callers, names, mails)
+
+
+def caller_table(callers, names, mails):
+    yield ""
+    yield "| who allocates | blocks per mail | bytes per mail |"
+    yield "|---|---|---|"
+    joined = {}
+    for at, (calls, size) in callers.items():
+        name = names.get(at, "?")
+        had = joined.get(name, (0, 0))
+        joined[name] = (had[0] + calls, had[1] + size)
+    for name, (calls, size) in sorted(joined.items(), key=lambda item: -item[1][0]):
+        if calls / mails >= .005:
+            yield f"| {name} | {calls / mails:.2f} | {size / mails:.0f} |"
 
 
 def main():
