@@ -317,6 +317,7 @@ class Session:
                           len(mail.data))
         self.relay.record.append(self.last)
         self.mails += 1
+        self.relay.behind += bool(self.buffer)
         await self.answer_taken()
         self.last.answered = "250"
         self.last = None
@@ -369,6 +370,7 @@ class Relay:
         self.rng = random.Random("%s/%s" % (seed, name))
         self.record, self.faults, self.sessions = [], collections.Counter(), {}
         self.calm, self.port, self.server, self.opened = False, None, None, 0
+        self.behind = 0  # mails taken when more was here already than their body
 
     async def start(self):
         for port in [self.port] if self.port else self.rng.sample(PORTS, 200):

@@ -166,7 +166,8 @@ class Soak:
 
     async def load(self, seconds):
         stop = asyncio.Event()
-        clients = [Client(self.gateway.api, self.mails) for _ in range(self.options.clients)]
+        count = self.options.clients or 24 + 8 * self.options.depth
+        clients = [Client(self.gateway.api, self.mails) for _ in range(count)]
         helpers = [asyncio.create_task(r.outages()) for r in self.relays if r.manners.outages]
         helpers.append(asyncio.create_task(self.progress()))
         runs = [asyncio.create_task(c.run(stop, self.done)) for c in clients]
@@ -232,6 +233,10 @@ class Soak:
             self.complaints.append("%d mails whose fate was told wrong" % len({id(w[1]) for w in wrong}))
         faults = sum((r.faults for r in self.relays), collections.Counter())
         self.say("faults: " + ", ".join("%s %d" % f for f in sorted(faults.items())))
+        behind = sum(r.behind for r in self.relays)
+        self.say("%d mails had another one behind them on the wire" % behind)
+        if self.options.depth > 1 and not behind:
+            self.complaints.append("depth %d, and no mail came behind another" % self.options.depth)
         codes = collections.Counter(s.answer["code"] for s in self.sent if s.answer and "code" in s.answer)
         self.say("codes: " + ", ".join("%s %d" % c for c in codes.most_common()))
         self.say("%d mails: %s; %d lines of record; %d sessions" % (
@@ -248,7 +253,7 @@ def arguments(argv=None):
     parser.add_argument("--bin", default=harness.binary())
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("SOAK_SECONDS") or 600))
     parser.add_argument("--seed", default=os.environ.get("SOAK_SEED") or str(int.from_bytes(os.urandom(4), "big")))
-    parser.add_argument("--clients", type=int, default=24)
+    parser.add_argument("--clients", type=int, default=0, help="default: 24, or as many as keep the depth full")
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--cut", action="store_true")
     return parser.parse_args(argv)
