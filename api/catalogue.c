@@ -1,8 +1,9 @@
 #include "api/catalogue.h"
 
+#include "api/hint.h"
 #include "api/json_out.h"
 
-/* The catalogue: one row for each code, with its HTTP status, title, meaning and hint. */
+/* The catalogue: one row for each code, with its HTTP status, title, meaning and general hint. */
 
 #define CATALOGUE(X) \
     X(SENT, 200, "Sent", \
@@ -86,7 +87,7 @@
       "it is slow.") \
     X(QUEUE_FULL, 503, "The queue is full", \
       "The queue holds as many mails as it may.", \
-      "Send it again later, and find out why the queue does not empty.") \
+      "Find out why the queue does not empty (often a relay that fails), then send it again.") \
     X(STORE_UNAVAILABLE, 503, "The store cannot be written", \
       "The mail could not be kept durably, so it was not accepted.", \
       "Look at the log for the store's error: often the disk is full or the database is down.") \
@@ -95,11 +96,10 @@
       "Send it again: another instance, or this one after its restart, will take it.") \
     X(RELAY_UNAVAILABLE, 503, "The relay failed a moment ago and is given a rest", \
       "After failures that would repeat, the relay is not asked for a while. The error that caused it is in cause.", \
-      "Read cause and mend that; sending goes on by itself after Retry-After seconds.") \
+      "Read cause and mend that: {host} is asked again by itself after Retry-After seconds.") \
     X(DEADLINE_EXCEEDED, 504, "The request's time was used up before the mail was sent", \
       "request_timeout passed before the whole mail had left. The relay cannot have taken it.", \
-      "Send it again; if stage is queue, give the relay more sessions (max_sessions), else find out why the " \
-      "relay is slow there.") \
+      "Find out why {host} was slow {stage}, or raise request_timeout: it had passed before the mail was sent.") \
     X(INTERNAL_ERROR, 500, "An error in the gateway", \
       "The gateway ran out of memory or met a case it does not know.", \
       "Look at the log under this request_id, and report it.") \
@@ -111,169 +111,188 @@
       "Send a new mail if it is wanted after all.") \
     X(DNS_NOT_FOUND, 502, "The relay's host name does not exist", \
       "DNS says that there is no address for the relay's host.", \
-      "Check the spelling of the host in the relay's url.") \
+      "Correct the host in this relay's url: DNS has no address for {host}.") \
     X(DNS_FAILED, 502, "The relay's host name could not be looked up", \
       "The DNS server did not answer, or answered with a failure.", \
-      "Check the machine's DNS: /etc/resolv.conf, and in a container its network.") \
+      "Check this machine's name servers (/etc/resolv.conf): they gave no answer for {host}.") \
     X(CONNECT_REFUSED, 502, "The relay refuses connections", \
       "The machine is there, but nothing listens on this port, or a firewall says no.", \
-      "Check the port in the relay's url: 587 (STARTTLS) and 465 (TLS) are usual.") \
+      "Check the port in this relay's url: nothing listens on {host}:{port}, or a firewall refuses it; 587 " \
+      "(smtp://) and 465 (smtps://) are usual.") \
     X(NETWORK_UNREACHABLE, 502, "There is no way to the relay", \
       "The network has no route to the relay's address.", \
-      "Check this machine's network; where only IPv6 fails, the relay's IPv4 address may do.") \
+      "Check this machine's network and routes: there is no way to {host}.") \
     X(CONNECT_FAILED, 502, "The connection to the relay failed", \
       "The connection could not be opened; detail has the system's reason.", \
-      "Read the reason in detail; it comes from the operating system.") \
+      "Read the operating system's reason in detail: it says why this machine cannot connect to {host}:{port}.") \
     X(CONNECT_TIMEOUT, 504, "The relay does not answer", \
       "No address of the relay answered in time. Often a firewall drops the packets.", \
-      "Check that outgoing connections to this port are allowed from here.") \
+      "Have outgoing connections from this machine to {host}:{port} allowed: no answer came, as when a firewall " \
+      "drops packets.") \
     X(PROXY_FAILED, 502, "The proxy did not connect to the relay", \
       "The proxy on the way to the relay refused or failed.", \
-      "Check the proxy's address and whether it allows the relay's host and port.") \
+      "Check the proxy's address, and whether it allows connections to {host}:{port}.") \
     X(CONNECTION_CLOSED, 502, "The relay closed the connection", \
       "The connection ended before the mail was taken. Nothing was sent.", \
-      "Send it again; if it repeats at the same stage, the relay's log says why it hangs up.") \
+      "Send it again; if it repeats, ask the operator of {host} why it hangs up {stage}.") \
     X(TIMEOUT, 504, "The relay answered too late", \
       "The relay was connected but did not reply in time, before the mail was complete.", \
-      "Send it again; if it repeats, look at the relay's load, or raise the timeout of this stage.") \
+      "Raise command_timeout for this relay (and timeout, if it is set): {host} did not answer {stage} in time, " \
+      "as servers do that check addresses elsewhere first.") \
     X(BANNER_REJECTED, 502, "The relay refused the connection", \
       "Instead of a greeting the relay sent a refusal.", \
-      "Read smtp.text: often this machine's address is on a block list or not allowed there.") \
+      "Ask the operator of {host} to allow this machine's address; smtp.text has the reason given.") \
     X(EHLO_REJECTED, 502, "The relay refused EHLO", \
       "The relay did not accept the name this machine gives for itself.", \
-      "Set ehlo_name to this machine's full host name.") \
+      "Set ehlo_name to this machine's full host name: {host} does not like the name that it was given.") \
     X(PLAINTEXT_ON_TLS_PORT, 502, "The port speaks TLS from the first byte", \
       "STARTTLS is configured, but the relay expects TLS at once.", \
-      "Write the relay's url with smtps:// instead of smtp://, or use port 587.") \
+      "Change this relay's url to smtps://{host}:{port} and leave tls unset: this port expects TLS from the " \
+      "first byte.") \
     X(TLS_ON_PLAINTEXT_PORT, 502, "The port does not begin with TLS", \
       "TLS from the first byte is configured, but the relay answered in plain SMTP.", \
-      "Write the relay's url with smtp:// (STARTTLS) instead of smtps://, or use port 465.") \
+      "Change this relay's url to smtp://{host}:{port} and leave tls unset: this port begins in plain SMTP and " \
+      "changes to TLS by STARTTLS.") \
     X(STARTTLS_NOT_OFFERED, 502, "The relay does not offer STARTTLS", \
       "TLS is required, and the relay does not offer it. No password was shown and nothing was sent.", \
-      "If this relay expects TLS from the first byte, set its tls to \"implicit\" (usually port 465). If it " \
-      "normally offers " \
-      "STARTTLS, a firewall or proxy on the way is removing it.") \
+      "Try smtps://{host}:465 as this relay's url: {host}:{port} offers no STARTTLS, so either it was never set " \
+      "up there, or a firewall or proxy on the way removes it.") \
     X(STARTTLS_REFUSED, 502, "The relay refused STARTTLS", \
       "The relay offered STARTTLS and then did not begin it.", \
-      "Look at the relay's TLS configuration: often its certificate cannot be read.") \
+      "Have the operator of {host} look at its certificate and key, which often cannot be read: it offers " \
+      "STARTTLS and then refuses it.") \
     X(STARTTLS_INJECTION, 502, "Plain text was slipped in before TLS", \
       "Bytes came unencrypted behind the answer to STARTTLS. That is an attack or a badly broken server, so the " \
       "connection was dropped.", \
-      "Find out what stands between this machine and the relay.") \
+      "Find out what stands between this machine and {host}: somebody slips plain text in where TLS had been " \
+      "agreed on.") \
     X(TLS_VERSION_UNSUPPORTED, 502, "The relay's TLS is too old", \
       "The relay does not speak TLS 1.2 or newer.", \
-      "Have the relay updated; older versions are not safe and cannot be switched on.") \
+      "Have {host} brought to TLS 1.2 or newer: older versions are not safe and cannot be switched on here.") \
     X(TLS_HANDSHAKE_FAILED, 502, "The TLS handshake failed", \
       "Both sides could not agree on TLS; detail has the library's reason.", \
-      "Read the reason in detail; often it is ciphers that the relay limits, or a device that breaks TLS open.") \
+      "Show the TLS library's reason in detail to the operator of {host}: most often no cipher is left in " \
+      "common, or a device on the way breaks TLS open.") \
     X(TLS_CLIENT_CERT_REJECTED, 502, "The relay wants a client certificate", \
       "The relay did not accept this client's certificate, or its lack.", \
-      "Ask the relay's operator for a port that works with a password.") \
+      "Ask the operator of {host} for a port that takes user and password: mailhatch shows no client " \
+      "certificate.") \
     X(TLS_CERT_EXPIRED, 502, "The relay's certificate has expired", \
       "The certificate's last day is past, so nothing was sent.", \
-      "Have the certificate renewed; if it is valid, set this machine's clock.") \
+      "Have the operator of {host} renew the certificate; detail has the day it expired, by this machine's " \
+      "clock.") \
     X(TLS_CERT_NOT_YET_VALID, 502, "The relay's certificate is not valid yet", \
       "The certificate's first day is still to come, by this machine's clock.", \
-      "Check this machine's clock first.") \
+      "Set this machine's clock right: by it, the certificate of {host} is not valid yet.") \
     X(TLS_CERT_UNTRUSTED, 502, "The relay's certificate is not trusted", \
       "The certificate was not issued by an authority that this machine trusts, or the relay does not send its " \
       "intermediate certificates.", \
-      "For a private authority, set ca_file to its certificate; for a public one, have the relay send the whole " \
-      "chain.") \
+      "Set ca_file for this relay to the certificate of the authority that issued the one of {host}, if that " \
+      "authority is yours; detail names it.") \
     X(TLS_CERT_NAME_MISMATCH, 502, "The relay's certificate is for another name", \
       "The host that was configured is not among the names in the certificate.", \
-      "Write the relay's url with a host name that the certificate has; detail lists them.") \
+      "Change the host in this relay's url to a name that the certificate has; detail lists them, and {host} is " \
+      "not among them.") \
     X(TLS_CERT_REVOKED, 502, "The relay's certificate was revoked", \
       "The certificate is on the revocation list in crl_file.", \
-      "Have the relay's certificate replaced.") \
+      "Have the operator of {host} replace the certificate: its issuer has revoked it.") \
     X(TLS_CERT_WEAK, 502, "The relay's certificate is too weak", \
       "The certificate's key or signature is below what is safe today.", \
-      "Have the certificate replaced: RSA of 2048 bits or more, or ECDSA, signed with SHA-256.") \
+      "Have the operator of {host} replace the certificate: RSA of 2048 bits or more, or ECDSA, signed with " \
+      "SHA-256.") \
     X(TLS_PIN_MISMATCH, 502, "The relay's key is not the pinned one", \
       "No certificate in the chain has one of the public keys in pins.", \
-      "If the relay's operator changed the key, pin the new one; else somebody is in between.") \
+      "Ask the operator of {host} whether the key was changed: if so, put the pin that detail shows into pins; " \
+      "if not, somebody is in between.") \
     X(TLS_CLOSED, 502, "The relay closed the connection in the TLS handshake", \
       "The connection ended before TLS was established.", \
-      "Send it again; if it repeats, look at the relay's log, and for a firewall that inspects TLS.") \
+      "Send it again; if it repeats, look for a firewall between this machine and {host} that inspects TLS.") \
     X(AUTH_NOT_OFFERED, 502, "The relay does not offer a login", \
       "A user is configured, and the relay does not offer AUTH. Nothing is sent without the login that was " \
       "asked for.", \
-      "Use the relay's submission port (587 or 465); if this relay needs no login, remove user and password.") \
+      "Remove user and password from this relay: {host}:{port} offers no login, as relays do that know their " \
+      "clients by address.") \
     X(AUTH_MECHANISM_UNSUPPORTED, 502, "No common way to log in", \
       "The relay offers AUTH, but neither PLAIN nor LOGIN.", \
-      "Have PLAIN switched on at the relay; under TLS it is safe.") \
+      "Have AUTH PLAIN or LOGIN switched on at {host}: under TLS both are safe.") \
     X(AUTH_REQUIRED, 502, "The relay wants a login", \
       "The relay refuses mails from clients that have not logged in.", \
-      "Set user and password for this relay.") \
+      "Set user and password for this relay: {host} takes mail only after a login.") \
     X(AUTH_FAILED, 502, "The relay refused the user or password", \
       "The relay does not accept the configured credentials.", \
-      "Check user and password; in an url, characters such as @ : / must be percent-encoded.") \
+      "Check user and password of this relay: {host} refuses them; in a url, characters such as @ : / must be " \
+      "percent-encoded.") \
     X(AUTH_BASIC_DISABLED, 502, "The relay does not allow passwords for this account", \
       "Logging in with a password is switched off at the provider, for this account or altogether.", \
-      "Have SMTP AUTH switched on for this mailbox by its administrator, or use another relay.") \
+      "Have the administrator of this mailbox allow SMTP AUTH with a password: {host} has it switched off.") \
     X(AUTH_APP_PASSWORD_REQUIRED, 502, "The provider wants an app password", \
       "The account's ordinary password does not work for SMTP.", \
-      "Create an app password in the account's security settings and configure that one.") \
+      "Create an app password in the account's security settings and set password to it: {host} does not take " \
+      "the ordinary one.") \
     X(AUTH_TOO_WEAK, 502, "The relay finds the login mechanism too weak", \
       "The relay wants another mechanism than the one that was used.", \
-      "Ask the relay's operator which mechanisms the account may use.") \
+      "Ask the operator of {host} which login mechanism this account may use: PLAIN and LOGIN are too weak for " \
+      "it.") \
     X(AUTH_TEMPORARY, 503, "The relay cannot check the login just now", \
       "A temporary failure of the relay's own, not a wrong password.", \
-      "Send it again after a minute.") \
+      "Send it again after a minute: {host} cannot check logins just now.") \
     X(OAUTH_TOKEN_FAILED, 502, "No OAuth token could be had", \
       "The token endpoint did not give an access token.", \
       "Check the client id, its secret and the refresh token.") \
     X(SERVICE_CLOSING, 503, "The relay is closing the connection", \
       "The relay answered 421: it is stopping, or it wants fewer or shorter connections.", \
-      "Send it again after a minute.") \
+      "Send it again after a minute: {host} is stopping, or wants fewer or shorter connections.") \
     X(RELAY_BUSY, 503, "The relay has no room for another connection", \
       "The relay limits how many connections it takes at once.", \
-      "Send it again after a minute; if it repeats, lower max_sessions for this relay.") \
+      "Send it again after a minute: {host} takes no mail just now.") \
     X(RELAY_RATE_LIMITED, 503, "The relay limits how fast you may send", \
       "The account or this machine's address has sent more than the relay allows for the moment.", \
-      "Send more slowly, and ask the provider for the account's limits.") \
+      "Send more slowly: {host} limits this account or this machine's address for now; its operator knows the " \
+      "limits.") \
     X(SENDER_REJECTED, 422, "The relay refused the sender", \
       "The relay does not take mail from this From address.", \
-      "Use a From address, or a domain, that is verified for this account at the relay.") \
+      "Use a From address that {host} takes from this account; smtp.text has its reason.") \
     X(RECIPIENTS_REJECTED, 422, "The relay refused all recipients", \
       "Each recipient was refused; recipients lists the reason for each.", \
-      "Read the replies in recipients: most often an address does not exist.") \
+      "Read the reply of {host} in recipients and correct the address: most often it does not exist.") \
     X(RELAY_DENIED, 422, "The relay does not send to other domains for you", \
       "The relay takes mail for its own domains only, unless the client has logged in or is known.", \
-      "Set user and password for this relay, and use its submission port (587 or 465).") \
+      "Set user and password for this relay: without a login {host} takes mail for its own domains only.") \
     X(MESSAGE_TOO_LARGE, 422, "The mail is too large for the relay", \
       "The mail, as it goes over the wire, is larger than the relay accepts. Attachments grow by a third.", \
-      "Send large files as links.") \
+      "Send large files as links: the mail is larger than {host} takes.") \
     X(MAILBOX_FULL, 422, "The recipient's mailbox is full", \
       "The relay says that the mailbox has no room.", \
-      "Tell the recipient in another way; a retry helps only after there is room.") \
+      "Tell the recipient in another way: a retry helps only once there is room in the mailbox.") \
     X(SMTPUTF8_UNSUPPORTED, 422, "The relay cannot send to such an address", \
       "An address has letters beyond ASCII before the @, and the relay does not offer SMTPUTF8.", \
-      "Use an address with ASCII letters only before the @, or a relay that offers SMTPUTF8.") \
+      "Use an address with ASCII letters only before the @: {host} does not offer SMTPUTF8.") \
     X(EIGHTBITMIME_UNSUPPORTED, 422, "The relay does not take 8-bit mails", \
       "The finished mail holds 8-bit bytes, which must not be re-encoded, and the relay does not offer 8BITMIME.", \
-      "Encode the mail's parts as quoted-printable or base64.") \
+      "Encode the mail's parts as quoted-printable or base64: {host} does not offer 8BITMIME.") \
     X(REQUIRETLS_UNSUPPORTED, 422, "The relay does not offer REQUIRETLS", \
       "The mail may only travel under TLS all the way, and the relay cannot promise that.", \
-      "Leave out require_tls, or use a relay that offers it.") \
+      "Leave out require_tls, or use another relay: {host} does not offer REQUIRETLS.") \
     X(DSN_UNSUPPORTED, 422, "The relay does not offer delivery notifications", \
       "The mail asks for DSN, and the relay does not offer it.", \
-      "Leave out dsn, or use a relay that offers it.") \
+      "Leave out dsn, or use another relay: {host} does not offer delivery notifications.") \
     X(DATA_REJECTED, 422, "The relay refused the mail before its content", \
       "Sender and recipients were accepted, and then DATA was refused.", \
-      "Read smtp.text for the relay's reason.") \
+      "Do what smtp.text says: {host} took sender and recipients, and then refused DATA.") \
     X(MESSAGE_REJECTED, 422, "The relay refused the mail's content", \
       "The relay read the whole mail and does not want it: often a spam or policy filter.", \
-      "Read smtp.text for the relay's reason, then change the content or the From domain's SPF, DKIM and DMARC.") \
+      "Do what smtp.text says: {host} read the whole mail and does not want it, most often because of a spam or " \
+      "policy filter.") \
     X(MESSAGE_DEFERRED, 503, "The relay does not take the mail just now", \
       "The relay read the whole mail and refused it for the moment.", \
-      "Send it again after a minute.") \
+      "Send it again after a minute: {host} read the whole mail and put it off.") \
     X(OUTCOME_UNKNOWN, 504, "The relay may or may not have taken the mail", \
       "The whole mail has left, and no complete reply came. It may have been sent.", \
-      "Do not repeat blindly. Look for the Message-ID at the relay or at the recipient first.") \
+      "Look for {message_id} at {host} or at the recipient before you send it again: the mail may have been " \
+      "sent.") \
     X(PROTOCOL_ERROR, 502, "The relay does not keep to SMTP", \
       "A reply was malformed, too long, missing, or not asked for, so the connection was dropped.", \
-      "Check that the host and port are those of a mail server, and what stands between.")
+      "Find out what stands between this machine and {host}: an answer {stage} was not SMTP.")
 
 enum catalogue_order {
 #define X(symbol, status, title, meaning, hint) ROW_##symbol,
@@ -329,6 +348,8 @@ void catalogue_write(enum outcome_code code, struct bytes_buf *out)
     json_out_member(out, ",\"hint\":", row->hint);
     bytes_buf_printf(out, ",\"status\":%d", row->status);
     json_out_member(out, ",\"retryable\":", retry_word(outcome_retry_rule(code)));
+    bytes_buf_add_str(out, ",\"variants\":");
+    hint_write_variants(code, out);
     bytes_buf_add_char(out, '}');
 }
 

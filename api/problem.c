@@ -1,6 +1,7 @@
 #include "api/problem.h"
 
 #include "api/catalogue.h"
+#include "api/hint.h"
 #include "api/json_out.h"
 #include "smtp/report.h"
 
@@ -10,124 +11,38 @@
 
 /* ---- hints ---- */
 
-struct hint_variant {                   /* what is 0 or NULL matches anything; the first row that matches wins */
-    enum outcome_code code;
-    uint16_t port;
-    const char *host;                   /* the relay's host is this or ends with "." and this */
-    const char *enhanced;
-    const char *hint;
-};
-
-#define GMAIL "gmail.com"
-#define OFFICE "office365.com"
-#define OUTLOOK "outlook.com"
-#define SENDGRID "sendgrid.net"
-#define SES "amazonaws.com"
-
-#define HINT_GMAIL_PASSWORD \
-    "Create an app password in the Google account (security, 2-step verification) and configure that one."
-#define HINT_OFFICE_AUTH \
-    "Have \"Authenticated SMTP\" switched on for this mailbox in the Microsoft 365 admin center, and security " \
-    "defaults checked."
-#define HINT_OFFICE_SEND_AS \
-    "Use the mailbox's own address as From, or give the account the permission \"Send as\" for this one."
-#define HINT_SES_VERIFY \
-    "Verify the From address or its domain in SES, in the region of this relay; while the account is in the SES " \
-    "sandbox, " \
-    "the recipients must be verified too."
-#define HINT_LOCALHOST \
-    "In a container, localhost is the container itself: use the host name of the machine or service that runs the " \
-    "relay."
-#define HINT_GREYLIST \
-    "The relay puts off mails from senders it has not seen before (greylisting): send it again after five minutes."
-#define HINT_SMTPS "Write the relay's url as smtps://HOST:465: this port expects TLS from the first byte."
-#define HINT_STARTTLS \
-    "Write the relay's url as smtp://HOST:587: this port begins in plain SMTP and changes to TLS by STARTTLS."
-
-static const struct hint_variant variants[] = {
-    {OUTCOME_CONNECT_REFUSED, 0, "localhost", NULL, HINT_LOCALHOST},
-    {OUTCOME_CONNECT_REFUSED, 0, "127.0.0.1", NULL, HINT_LOCALHOST},
-    {OUTCOME_CONNECT_REFUSED, 25, NULL, NULL, "Try the relay's submission port: 587 (smtp://) or 465 (smtps://)."},
-    {OUTCOME_CONNECT_REFUSED, 465, NULL, NULL, "Try port 587 with STARTTLS: smtp://HOST:587."},
-    {OUTCOME_CONNECT_REFUSED, 587, NULL, NULL, "Try port 465 with TLS from the first byte: smtps://HOST:465."},
-    {OUTCOME_CONNECT_TIMEOUT, 25, NULL, NULL,
-     "Use the relay's submission port, 587 or 465: many networks and clouds block outgoing port 25."},
-    {OUTCOME_CONNECT_TIMEOUT, 465, NULL, NULL,
-     "Check that a firewall here lets port 465 out; 587 may be open where it is not."},
-    {OUTCOME_CONNECT_TIMEOUT, 587, NULL, NULL,
-     "Check that a firewall here lets port 587 out; some relays also listen on 2525."},
-    {OUTCOME_STARTTLS_NOT_OFFERED, 25, NULL, NULL,
-     "Use the relay's submission port, 587 or 465: port 25 is for mail between servers and often has no TLS."},
-    {OUTCOME_STARTTLS_NOT_OFFERED, 465, NULL, NULL, HINT_SMTPS},
-    {OUTCOME_PLAINTEXT_ON_TLS_PORT, 465, NULL, NULL, HINT_SMTPS},
-    {OUTCOME_TIMEOUT, 465, NULL, NULL,
-     "Check that the relay's url begins with smtps://: port 465 expects TLS from the first byte and says nothing "
-     "before it."},
-    {OUTCOME_TLS_ON_PLAINTEXT_PORT, 587, NULL, NULL, HINT_STARTTLS},
-    {OUTCOME_TLS_ON_PLAINTEXT_PORT, 25, NULL, NULL,
-     "Write the relay's url with smtp:// instead of smtps://: port 25 begins in plain SMTP and changes to TLS by "
-     "STARTTLS."},
-    {OUTCOME_AUTH_NOT_OFFERED, 25, NULL, NULL,
-     "Use the relay's submission port, 587 or 465: port 25 seldom offers a login."},
-    {OUTCOME_AUTH_FAILED, 0, GMAIL, NULL, HINT_GMAIL_PASSWORD},
-    {OUTCOME_AUTH_APP_PASSWORD_REQUIRED, 0, GMAIL, NULL, HINT_GMAIL_PASSWORD},
-    {OUTCOME_AUTH_FAILED, 0, OFFICE, NULL, HINT_OFFICE_AUTH},
-    {OUTCOME_AUTH_FAILED, 0, OUTLOOK, NULL, HINT_OFFICE_AUTH},
-    {OUTCOME_AUTH_BASIC_DISABLED, 0, OFFICE, NULL, HINT_OFFICE_AUTH},
-    {OUTCOME_AUTH_BASIC_DISABLED, 0, OUTLOOK, NULL, HINT_OFFICE_AUTH},
-    {OUTCOME_AUTH_REQUIRED, 0, OFFICE, NULL, "Set user and password of a licensed mailbox for this relay."},
-    {OUTCOME_AUTH_FAILED, 0, SENDGRID, NULL,
-     "Set user to the word apikey, and password to an API key that may send mail."},
-    {OUTCOME_AUTH_FAILED, 0, SES, NULL,
-     "Create SMTP credentials in the SES console, in this relay's region: an AWS access key and its secret do not work "
-     "here."},
-    {OUTCOME_SENDER_REJECTED, 0, SES, NULL, HINT_SES_VERIFY},
-    {OUTCOME_MESSAGE_REJECTED, 0, SES, NULL, HINT_SES_VERIFY},
-    {OUTCOME_SENDER_REJECTED, 0, SENDGRID, NULL,
-     "Verify the From address or its domain as a sender identity at SendGrid."},
-    {OUTCOME_MESSAGE_REJECTED, 0, SENDGRID, NULL,
-     "Verify the From address or its domain as a sender identity at SendGrid."},
-    {OUTCOME_SENDER_REJECTED, 0, OFFICE, NULL, HINT_OFFICE_SEND_AS},
-    {OUTCOME_MESSAGE_REJECTED, 0, OFFICE, "5.2.252", HINT_OFFICE_SEND_AS},
-    {OUTCOME_MESSAGE_REJECTED, 0, OFFICE, "5.7.60", HINT_OFFICE_SEND_AS},
-    {OUTCOME_RELAY_RATE_LIMITED, 0, GMAIL, NULL,
-     "Wait: Gmail limits each account to 500 recipients a day, Workspace to 2,000."},
-    {OUTCOME_RELAY_RATE_LIMITED, 0, OFFICE, NULL,
-     "Send more slowly: Microsoft 365 takes 30 mails a minute from a mailbox."},
-    {OUTCOME_MESSAGE_REJECTED, 0, NULL, "5.7.26",
-     "Set up SPF and DKIM for the From domain: the receiver wants mail that is authenticated."},
-    {OUTCOME_MESSAGE_REJECTED, 0, NULL, "5.3.4", "Send large files as links: the mail is larger than the relay takes."},
-    {OUTCOME_RECIPIENTS_REJECTED, 0, NULL, "5.1.1", "Correct the address: the mailbox does not exist."},
-    {OUTCOME_RECIPIENTS_REJECTED, 0, NULL, "5.1.2", "Correct what is behind the @: the domain takes no mail."},
-    {OUTCOME_RECIPIENTS_REJECTED, 0, NULL, "5.1.10", "Correct the address: the mailbox does not exist."},
-    {OUTCOME_RECIPIENTS_REJECTED, 0, NULL, "4.7.1", HINT_GREYLIST},
-    {OUTCOME_SENDER_REJECTED, 0, NULL, "5.1.8", "Use a From domain that exists in DNS."},
-    {OUTCOME_SENDER_REJECTED, 0, NULL, "5.7.1",
-     "Use a From address that belongs to the account the relay logs in with."},
-};
-
-static bool host_matches(const char *host, const char *name)
+static unsigned facts_of_mail(const struct smtp_outcome *o, const struct send_result *r)
 {
-    size_t h = host ? strlen(host) : 0, n = strlen(name);
+    const char *mode = r->relay_tls_mode ? r->relay_tls_mode : "";
 
-    if (h < n || !bytes_equal_nocase(bytes_view(host + h - n, n), bytes_view(name, n)))
-        return false;
-    return h == n || host[h - n - 1] == '.';
+    return (strcmp(mode, "starttls") == 0 ? FACT_STARTTLS : 0u) | (strcmp(mode, "implicit") == 0 ? FACT_IMPLICIT : 0u) |
+           (strcmp(mode, "none") == 0 ? FACT_NO_TLS : 0u) | (r->relay_has_user ? FACT_USER : FACT_NO_USER) |
+           (outcome_is_temporary(o) ? FACT_TEMPORARY : 0u) | (o->reply_code < 400 ? FACT_LOCAL : 0u) |
+           (r->n_rcpts > 1 ? FACT_MANY : 0u) | (o->delivery == DELIVERY_UNKNOWN ? FACT_UNKNOWN : 0u);
 }
 
-const char *problem_hint(const struct problem *p)
+static struct hint_case case_of(const struct problem *p)
 {
     const struct smtp_outcome *o = p->outcome;
     const struct send_result *r = p->result;
+    struct hint_case c = {.outcome = o};
 
-    for (size_t i = 0; r && i < ARRAY_LEN(variants); i++) {
-        const struct hint_variant *v = &variants[i];
-        if (v->code == o->code && (!v->port || v->port == r->relay_port) &&
-            (!v->host || host_matches(r->relay_host, v->host)) &&
-            (!v->enhanced || strcmp(v->enhanced, o->enhanced) == 0))
-            return v->hint;
+    if (r && r->relay_host) {
+        c.host = r->relay_host;
+        c.port = r->relay_port;
+        c.provider = provider_of(r->relay_host, o->text);
+        c.facts = hint_facts_of_host(r->relay_host, c.provider) | facts_of_mail(o, r);
+        c.message_id = r->message_id;
     }
-    return catalogue_get(o->code)->hint;
+    return c;
+}
+
+void problem_write_hint(const struct problem *p, struct bytes_buf *out)
+{
+    struct hint_case c = case_of(p);
+    const char *hint = hint_choose(&c);
+
+    hint_fill(hint ? hint : catalogue_get(p->outcome->code)->hint, &c, out);
 }
 
 /* ---- details ---- */
@@ -177,24 +92,6 @@ static const struct local_phrase phrases[] = {
     {OUTCOME_SERVICE_CLOSING, true, "closed the connection"},
 };
 
-static const char *const stage_places[] = {
-    [STAGE_REQUEST] = "while the request was read",
-    [STAGE_QUEUE] = "while the mail waited for a session",
-    [STAGE_DNS] = "while the name was looked up",
-    [STAGE_CONNECT] = "while connecting",
-    [STAGE_PROXY] = "at the proxy",
-    [STAGE_TLS] = "in the TLS handshake",
-    [STAGE_BANNER] = "at the greeting",
-    [STAGE_EHLO] = "at EHLO",
-    [STAGE_STARTTLS] = "at STARTTLS",
-    [STAGE_AUTH] = "at the login",
-    [STAGE_MAIL] = "at MAIL FROM",
-    [STAGE_RCPT] = "at RCPT TO",
-    [STAGE_DATA] = "at DATA",
-    [STAGE_BODY] = "at the mail's content",
-};
-_Static_assert(ARRAY_LEN(stage_places) == STAGE_COUNT, "one place for each stage");
-
 static const struct local_phrase *find_phrase(enum outcome_code code)
 {
     for (size_t i = 0; i < ARRAY_LEN(phrases); i++)
@@ -206,8 +103,9 @@ static const struct local_phrase *find_phrase(enum outcome_code code)
 static void add_where(struct bytes_buf *out, const struct send_result *r)
 {
     const char *address = r->report ? r->report->address : "";
+    bool bracketed = strchr(r->relay_host, ':') != NULL;
 
-    bytes_buf_printf(out, "%s:%u", r->relay_host, r->relay_port);
+    bytes_buf_printf(out, "%s%s%s:%u", bracketed ? "[" : "", r->relay_host, bracketed ? "]" : "", r->relay_port);
     if (address[0] && strcmp(address, r->relay_host) != 0)
         bytes_buf_printf(out, " (%s)", address);
 }
@@ -215,11 +113,20 @@ static void add_where(struct bytes_buf *out, const struct send_result *r)
 /* "… answered RCPT for bob@example.org with 550 5.1.1 No such user" */
 static void add_reply(struct bytes_buf *out, const struct smtp_outcome *o, const struct send_result *r)
 {
-    bytes_buf_printf(out, " answered %s", o->command[0] ? o->command : stage_name(o->stage));
+    bytes_buf_printf(out, " answered %s", o->stage == STAGE_BANNER ? "the connection"
+                                          : o->stage == STAGE_BODY ? "the mail's content"
+                                          : o->command[0]          ? o->command
+                                                                   : stage_name(o->stage));
     if (o->stage == STAGE_RCPT && r->n_rcpts == 1)
         bytes_buf_printf(out, " for %s", r->rcpts[0]);
     bytes_buf_printf(out, " with %d%s%s%s%s", o->reply_code, o->enhanced[0] ? " " : "", o->enhanced,
                      o->text[0] ? " " : "", o->text);
+}
+
+/* The reason of a plain end of the stream says what the phrase says. */
+static bool is_said_already(const struct smtp_outcome *o)
+{
+    return o->code == OUTCOME_CONNECTION_CLOSED && strcmp(o->reason, "the relay closed the connection") == 0;
 }
 
 static void end_sentence(struct bytes_buf *out)
@@ -250,10 +157,12 @@ static void add_relay_detail(struct bytes_buf *out, const struct smtp_outcome *o
     const struct local_phrase *phrase = o->reply_code >= 400 ? NULL : find_phrase(o->code);
 
     add_where(out, r);
-    if (phrase) {
+    if (o->code == OUTCOME_TLS_ON_PLAINTEXT_PORT && r->relay_tls_mode && strcmp(r->relay_tls_mode, "starttls") == 0) {
+        bytes_buf_add_str(out, " agreed to STARTTLS and went on in plain text");
+    } else if (phrase) {
         bytes_buf_printf(out, " %s", phrase->phrase);
         if (phrase->with_stage)
-            bytes_buf_printf(out, " %s", stage_places[o->stage]);
+            bytes_buf_printf(out, " %s", hint_stage_place(o->stage));
     } else if (o->reply_code) {
         add_reply(out, o, r);
     } else {
@@ -261,9 +170,24 @@ static void add_relay_detail(struct bytes_buf *out, const struct smtp_outcome *o
     }
     if (o->ms)
         bytes_buf_printf(out, " (after %u ms)", o->ms);
-    if (o->reason[0])
+    if (o->reason[0] && !is_said_already(o))
         bytes_buf_printf(out, ": %s", o->reason);
     end_sentence(out);
+}
+
+/* With partial: "reject" one refusal is enough. */
+static void add_refused(struct bytes_buf *out, const struct smtp_outcome *o, const struct send_result *r)
+{
+    size_t refused = 0;
+
+    if (o->code != OUTCOME_RECIPIENTS_REJECTED || r->n_rcpts < 2)
+        return;
+    for (size_t i = 0; i < r->n_rcpts; i++)
+        refused += !r->rcpt_outcomes || r->rcpt_outcomes[i].code != OUTCOME_SENT;
+    if (refused == r->n_rcpts)
+        bytes_buf_printf(out, " All %zu recipients were refused.", r->n_rcpts);
+    else
+        bytes_buf_printf(out, " Refused were %zu of %zu recipients.", refused, r->n_rcpts);
 }
 
 /* Once a relay was chosen it is named; before that the outcome's reason, or else the catalogue, says it all. */
@@ -284,8 +208,7 @@ void problem_write_detail(const struct problem *p, struct bytes_buf *out)
         return;
     }
     add_relay_detail(out, o, r);
-    if (o->code == OUTCOME_RECIPIENTS_REJECTED && r->n_rcpts > 1)
-        bytes_buf_printf(out, " All %zu recipients were refused.", r->n_rcpts);
+    add_refused(out, o, r);
     if (r->report->n_attempts > 1)
         bytes_buf_printf(out, " It was tried %u times.", r->report->n_attempts);
     bytes_buf_add_str(out, fate(o));
@@ -335,6 +258,19 @@ static void add_relay(struct bytes_buf *out, const struct send_result *r)
     bytes_buf_add_char(out, '}');
 }
 
+static void add_hint(struct bytes_buf *out, const struct problem *p)
+{
+    struct bytes_buf hint;
+
+    bytes_buf_init(&hint, 0);
+    problem_write_hint(p, &hint);
+    bytes_buf_add_str(out, ",\"hint\":");
+    json_out_string(out, bytes_buf_view(&hint));
+    if (hint.failed)
+        out->failed = true;
+    bytes_buf_deinit(&hint);
+}
+
 /* relay_unavailable: the error that opened the circuit, shorter than a whole problem: it belongs to another mail. */
 static void add_cause(struct bytes_buf *out, const struct problem *p)
 {
@@ -349,7 +285,7 @@ static void add_cause(struct bytes_buf *out, const struct problem *p)
     json_out_member(out, ",\"stage\":", stage_name(cause->stage));
     bytes_buf_add_str(out, ",\"detail\":");
     json_out_string(out, bytes_buf_view(&detail));
-    json_out_member(out, ",\"hint\":", problem_hint(&inner));
+    add_hint(out, &inner);
     bytes_buf_add_str(out, ",\"smtp\":");
     json_out_smtp(out, cause, true);
     bytes_buf_add_char(out, '}');
@@ -416,7 +352,7 @@ void problem_write(const struct problem *p, struct bytes_buf *out)
     bytes_buf_printf(out, ",\"stage\":\"%s\",\"delivery\":\"%s\"", stage_name(o->stage), delivery_name(o->delivery));
     bytes_buf_printf(out, ",\"retryable\":%s,\"detail\":", outcome_is_retryable(o) ? "true" : "false");
     json_out_string(out, bytes_buf_view(&detail));
-    json_out_member(out, ",\"hint\":", problem_hint(p));
+    add_hint(out, p);
     add_conversation(out, p);
     if (o->code == OUTCOME_VALIDATION_FAILED || p->n_errors)
         add_errors(out, p);

@@ -19,7 +19,7 @@ struct problem {                        /* everything borrowed */
 struct problem problem_of_reading(const struct json_mail_result *read, struct smtp_outcome *o);
 void problem_write(const struct problem *p, struct bytes_buf *out);     /* the whole object */
 void problem_write_detail(const struct problem *p, struct bytes_buf *out);      /* the sentence or two, as plain text */
-/* the catalogue's, or a variant for this port, provider or enhanced code */
-const char *problem_hint(const struct problem *p);
+/* the catalogue's, or a variant for this case (hint.h), with host and port filled in; as plain text */
+void problem_write_hint(const struct problem *p, struct bytes_buf *out);
 uint32_t problem_retry_after(const struct smtp_outcome *o, uint32_t known_s);   /* seconds for Retry-After; 0: none */
 #endif

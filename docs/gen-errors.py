@@ -16,6 +16,11 @@ one of these and never changes its meaning; new ones may be added. This page is 
 or `unknown`. `retryable` answers one question: may this request be repeated unchanged, later, without risk of a double
 mail? "By class" below means: yes when the relay's reply was a 4xx (the status is then 503), no when it was a 5xx.
 
+The first thing to do is `hint`. It is chosen by the facts of the case: below, *what to do* is the general one, and the
+rows under it are for cases in which something better is true; the first row that matches is taken. `{host}` and
+`{port}` are the relay's, `{stage}` is where it happened, `{message_id}` the mail's: an answer has them filled in. "The
+reply or the reason" is `smtp.text` and what stands behind the last colon of `detail`.
+
 **Never repeat `outcome_unknown` blindly**: the relay may have taken the mail. Some proxies repeat a 504 by themselves;
 switch that off for `POST /v1/emails`.
 """
@@ -52,13 +57,17 @@ def anchor(code):
     return f"[`{code}`](#{code})"
 
 
+def cell(text):
+    return text.replace("|", "\\|")
+
+
 def page(entries):
     yield HEAD
     yield "| code | status | retryable | what happened |"
     yield "|---|---|---|---|"
     for entry in entries:
-        title = entry["title"].replace("|", "\\|")
-        yield f"| {anchor(entry['code'])} | {entry['status']} | {RETRYABLE[entry['retryable']]} | {title} |"
+        row = (anchor(entry["code"]), str(entry["status"]), RETRYABLE[entry["retryable"]], cell(entry["title"]))
+        yield "| " + " | ".join(row) + " |"
     for entry in entries:
         yield ""
         yield f"## `{entry['code']}`"
@@ -67,7 +76,13 @@ def page(entries):
         yield ""
         yield entry["meaning"]
         yield ""
-        yield f"*What to do:* {entry['hint']}"
+        yield f"*What to do:* {cell(entry['hint'])}"
+        if entry["variants"]:
+            yield ""
+            yield "| when | what to do instead |"
+            yield "|---|---|"
+        for variant in entry["variants"]:
+            yield f"| {cell(variant['when'])} | {cell(variant['hint'])} |"
     yield MISTAKES.rstrip("\n")
 
 

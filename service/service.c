@@ -222,6 +222,7 @@ static void finish(struct send *w, const struct smtp_outcome *o, const struct de
         r.relay_host = c->host;
         r.relay_port = c->port;
         r.relay_tls_mode = tls_mode_name(c->tls_mode);
+        r.relay_has_user = c->user != NULL;
         r.sandbox = s->sandbox != NULL;
     }
     if (report) {

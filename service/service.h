@@ -34,6 +34,7 @@ struct send_result {
     const char *relay_host;
     uint16_t relay_port;
     const char *relay_tls_mode;         /* "starttls", "implicit", "none" */
+    bool relay_has_user;                /* it is configured with a login */
     bool sandbox;
     const struct mail *mail;            /* as submitted */
     const char *const *rcpts;           /* envelope, in the order of rcpt_outcomes */

@@ -76,12 +76,13 @@ END_TEST
 
 START_TEST(entry_as_json)
 {
-    catalogue_write(OUTCOME_RECIPIENTS_REJECTED, &out);
+    catalogue_write(OUTCOME_DATA_REJECTED, &out);
     ck_assert_str_eq(out.p,
-                     "{\"code\":\"recipients_rejected\",\"title\":\"The relay refused all recipients\","
-                     "\"meaning\":\"Each recipient was refused; recipients lists the reason for each.\","
-                     "\"hint\":\"Read the replies in recipients: most often an address does not exist.\","
-                     "\"status\":422,\"retryable\":\"by_class\"}");
+                     "{\"code\":\"data_rejected\",\"title\":\"The relay refused the mail before its content\","
+                     "\"meaning\":\"Sender and recipients were accepted, and then DATA was refused.\","
+                     "\"hint\":\"Do what smtp.text says: {host} took sender and recipients, and then refused DATA.\","
+                     "\"status\":422,\"retryable\":\"by_class\",\"variants\":[{\"when\":\"a 4xx reply\","
+                     "\"hint\":\"Send it again after a minute: {host} refuses the mail for now only.\"}]}");
 }
 END_TEST
 
