@@ -269,6 +269,8 @@ static void decrypt(struct conn *c, int error)
             smtp_session_feed(c->session, bytes_view(c->p.buffers->plain, n), now_ms(c));
         switch (status) {
         case TLS_OK:
+            if (!tls_has_more(c->tls))
+                return;
             break;
         case TLS_WANT_READ:
             return;

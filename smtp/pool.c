@@ -5,6 +5,7 @@
 
 /* Sessions of one relay: which are idle, busy, connecting or closing, and which mail each takes next. */
 
+#define MANY 64                         /* sessions: up to here 2 MB of TLS buffers are nothing */
 #define LATE_MS 600000                  /* how long an unknown mail's session waits for the reply */
 #define LOOK_AFTER_MS 1000              /* a session idle for less has just been watched by the loop: no extra read */
 
@@ -508,6 +509,7 @@ struct pool *pool_new(const struct pool_params *params, char err_out[200])
     const struct relay_config *c = params->config;
     struct tls_client_params tp = {
         .host = c->host, .ca_file = c->ca_file, .ca_pem = c->ca_pem, .crl_file = c->crl_file, .pins = c->pins,
+        .many = c->max_sessions > MANY,
     };
     struct pool *p = calloc(1, sizeof(*p));
 

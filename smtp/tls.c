@@ -276,8 +276,9 @@ static struct tls_context *context_new(const SSL_METHOD *method, bool server)
     }
     SSL_CTX_set_security_level(c->ssl, 2);
     SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(c->ssl,
-                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (server)
+        SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
     return c;
 }
@@ -401,6 +402,8 @@ struct tls_context *tls_context_new_client(const struct tls_client_params *p, ch
         return NULL;
     }
     c->inspect = p->inspect || p->only != TLS_ONLY_ANY;
+    if (p->many)
+        SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(c->ssl, verify, NULL);
     SSL_CTX_set_client_cert_cb(c->ssl, client_cert_asked);
@@ -610,6 +613,11 @@ enum tls_status tls_read(struct tls *t, char *buf, size_t cap, size_t *n_out)
         return dead_status(t);
     ERR_clear_error();
     return status_of(t, SSL_read_ex(t->ssl, buf, cap, n_out));
+}
+
+bool tls_has_more(const struct tls *t)
+{
+    return t->eof || t->fed.n || bytes_queue_len(&t->left) || SSL_has_pending(t->ssl);
 }
 
 enum tls_status tls_write(struct tls *t, struct bytes_view plain)

@@ -19,14 +19,15 @@ struct tls_client_params {
     const char *crl_file;               /* NULL: no revocation check; else of the leaf */
     const char *pins;                   /* NULL, or comma list of sha256/BASE64 of the SPKI; one must match the
                                          * leaf or an issuer in the chain */
+    bool many;                          /* so many connections that memory counts more than time: see below */
     /* For a diagnosis only. */
     bool inspect;                       /* a bad certificate does not end the handshake; see tls_get_verdict */
     /* TLS_ONLY_…: that version and no other, at security level 0, whatever the certificate. Such a connection tells
      * what the server takes; it never carries a credential or a mail. */
     enum tls_only { TLS_ONLY_ANY, TLS_ONLY_10, TLS_ONLY_11, TLS_ONLY_12, TLS_ONLY_13 } only;
 };
-/* TLS ≥ 1.2, security level 2, no renegotiation, no compression, SSL_MODE_RELEASE_BUFFERS, verification always on.
- * NULL: err_out says why. */
+/* TLS ≥ 1.2, security level 2, no renegotiation, no compression, verification always on. With `many` a connection gives
+ * its 33 KiB of buffers back after each record and asks for them anew before the next. NULL: err_out says why. */
 struct tls_context *tls_context_new_client(const struct tls_client_params *p, char err_out[200]) MUST_CHECK;
 /* Server: PEM texts, chain and key. */
 struct tls_context *tls_context_new_server(const char *chain_pem, const char *key_pem, char err_out[200]) MUST_CHECK;
@@ -42,6 +43,8 @@ void tls_feed(struct tls *t, struct bytes_view cipher);
 void tls_eof(struct tls *t);                                            /* the transport saw EOF */
 enum tls_status tls_handshake(struct tls *t);                           /* OK: done and verified */
 enum tls_status tls_read(struct tls *t, char *buf, size_t cap, size_t *n_out);         /* *n_out > 0 only with OK */
+/* After an OK of tls_read: another call may bring more than "want read". */
+bool tls_has_more(const struct tls *t);
 enum tls_status tls_write(struct tls *t, struct bytes_view plain);      /* encrypts all of it into the output queue */
 void tls_shutdown(struct tls *t);                                       /* queues close_notify */
 struct bytes_queue *tls_output(struct tls *t);                          /* cipher text to send; consume what went out */
