@@ -79,13 +79,13 @@ def start_strace(bench, pid, path):
 
 
 def stop_strace(bench, strace, path):
-    """{system call: how often}"""
+    """{system call: (how often, how often in vain)}"""
     strace.send_signal(signal.SIGINT)
     strace.wait(PATIENCE)
     bench.processes.forget(strace)
-    rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+)(?: +\d+)? +(\w+)$",
+    rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+)(?: +(\d+))? +(\w+)$",
                       pathlib.Path(path).read_text(encoding="ascii"), re.M)
-    return {name: int(calls) for calls, name in rows if name != "total"}
+    return {name: (int(calls), int(errors or 0)) for calls, errors, name in rows if name != "total"}
 
 
 def with_peer(bench, name, measure):
@@ -163,10 +163,12 @@ def table(options, plain, calls, memory):
     yield f"| bytes to the relay, TLS included | {sent['wire_in'] / mails:.0f} |"
     yield f"| flights | {sent['flights'] / mails:.2f} |"
     mails, counts = max(calls[0], 1), calls[1]
-    yield f"| **system calls** ({mails} mails, slowed down by strace) | **{sum(counts.values()) / mails:.2f}** |"
-    for name, n in sorted(counts.items(), key=lambda item: -item[1]):
+    total = sum(n for n, _ in counts.values())
+    yield f"| **system calls** ({mails} mails, slowed down by strace) | **{total / mails:.2f}** |"
+    for name, (n, errors) in sorted(counts.items(), key=lambda item: -item[1][0]):
         if n / mails >= .005:
-            yield f"| {name} | {n / mails:.2f} |"
+            vain = f" (in vain: {errors / mails:.2f})" if errors / mails >= .005 else ""
+            yield f"| {name} | {n / mails:.2f}{vain} |"
     mails, counts, callers, names = max(memory[0], 1), *memory[1:]
     blocks = sum(counts[name] for name in ("malloc", "calloc", "realloc", "memalign"))
     yield f"| **allocations** ({mails} mails) | **{blocks / mails:.2f}** |"

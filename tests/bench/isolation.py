@@ -89,6 +89,7 @@ def write_config(options, stuck_url):
 
 def start_gateway(bench, stuck_url):
     config = write_config(bench.options, stuck_url)
+    bench.require_free(bench.options.port)
     with open(f"{BENCH}/isolation.log", "ab") as log:
         gateway = bench.processes.start(bench.pinned(GATEWAY_CPU, [os.environ["OURS_BIN"], "--config", config]),
                                         stdout=log, stderr=log, stdin=subprocess.DEVNULL)

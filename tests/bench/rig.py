@@ -158,6 +158,7 @@ class Rig:
         command = [f"{BENCH}/bin/sink", "-p", str(self.options.sink_port), "-s", str(self.options.sink_port + 1),
                    "-c", f"{BENCH}/tls/cert.pem", "-k", f"{BENCH}/tls/key.pem", "-T", "900",
                    "-D", str(self.options.rtt), *self.options.sink_args.split(), *extra]
+        self.require_free(self.options.sink_port)
         sink = self.processes.start(self.pinned(RIG_CPU, command), stdout=subprocess.DEVNULL,
                                     stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + SINK_START_SECONDS
@@ -183,6 +184,7 @@ class Rig:
 
     def start_peer(self, name, kind):
         """The process, and how many ms it took to its first 200 or 220."""
+        self.require_free(self.options.port)
         begin = time.monotonic()
         with open(f"{BENCH}/{name}.log", "ab") as log:
             command = ["bash", "-c", f". {HERE}/peers/{name}.sh; peer_exec"]
@@ -198,6 +200,16 @@ class Rig:
                 pass
             time.sleep(.002)
         raise SystemExit(f"{name}: no answer in {PEER_START_SECONDS} s; see {BENCH}/{name}.log")
+
+    @staticmethod
+    def require_free(port):
+        """Else somebody else would answer, and be measured."""
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                raise SystemExit(f"port {port} is in use; see --port and --sink-port") from None
 
     def _answers(self, kind):
         with socket.create_connection(("127.0.0.1", self.options.port), .5) as connection:
