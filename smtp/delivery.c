@@ -30,6 +30,8 @@ static struct delivery_report *report_new(size_t n_rcpts)
 
 void delivery_report_free(struct delivery_report *r)
 {
+    if (r)
+        block_free(r->content);
     free(r);
 }
 
@@ -160,7 +162,11 @@ static void post_last(struct delivery *d, const struct smtp_outcome *o)
     struct delivery_report *r = d->state->report;
 
     d->state->report = NULL;
-    block_free(d->content);             /* before the answer can bring the next mail's body */
+    if (d->keep_content && !r->late && (o->delivery == DELIVERY_NOT_SENT || o->delivery == DELIVERY_REJECTED)) {
+        r->content = d->content;
+        r->content_n = d->content_n;
+    } else
+        block_free(d->content);         /* before the answer can bring the next mail's body */
     d->content = NULL;
     post(d, r, o);
     delivery_free(d);

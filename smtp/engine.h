@@ -49,6 +49,7 @@ struct delivery {
     enum mail_dsn_ret dsn_ret;
     unsigned dsn_notify;                /* MAIL_NOTIFY_… */
     bool needs_8bit, needs_utf8, needs_dsn, require_tls, partial_reject;
+    bool keep_content;                  /* the report hands it back, unless the relay has or may have the mail */
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
     struct loop *reply_to;              /* where on_report runs */
     void (*on_report)(struct delivery_report *r);                       /* owns r: delivery_report_free */

@@ -26,6 +26,9 @@ struct delivery_report {
     uint32_t retry_after_s;             /* 0: not known */
     size_t n_rcpts;
     struct smtp_outcome *rcpts;         /* one each, in the delivery's order */
+    /* delivery.keep_content: the bytes, a block, of a mail that is not_sent or rejected; the report's until taken */
+    char *content;
+    size_t content_n;
     unsigned n_attempts;
     struct delivery_attempt attempts[DELIVERY_ATTEMPTS_MAX];
     char address[64];                   /* of the relay, as connected; empty before */
