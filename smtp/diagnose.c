@@ -145,7 +145,8 @@ static bool ports_wanted(const struct diagnose_state *s)
     case DIAGNOSE_STEP_TLS:
         return !s->d->ok;
     case DIAGNOSE_STEP_BANNER:
-        return code != OUTCOME_RELAY_BUSY && code != OUTCOME_RELAY_RATE_LIMITED;
+        return code != OUTCOME_RELAY_BUSY && code != OUTCOME_RELAY_RATE_LIMITED &&
+               !diagnose_has(s->d, DIAGNOSE_FINDING_GREETING_TOO_LATE);
     case DIAGNOSE_STEP_EHLO:
     case DIAGNOSE_STEP_EHLO_TLS:
         return code == OUTCOME_STARTTLS_NOT_OFFERED || code == OUTCOME_EHLO_REJECTED ||

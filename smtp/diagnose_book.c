@@ -90,20 +90,43 @@ void diagnose_begin(struct diagnose_state *s, enum diagnose_step_id id)
     tell(s);
 }
 
+/* A server's words end as they like; ours go on in a new sentence. */
+static bool ends_a_sentence(const char *text, size_t n)
+{
+    return !n || strchr(".,:;!?", text[n - 1]) != NULL;
+}
+
+static void add_sentence(char *text, size_t cap, const char *more)
+{
+    size_t n = strlen(text);
+
+    snprintf(text + n, cap - n, "%s%s%s", ends_a_sentence(text, n) ? "" : ".", n ? " " : "", more);
+    trim(text);
+}
+
 void diagnose_say(struct diagnose_state *s, const char *fmt, ...)
 {
-    char *detail = s->step->detail;
-    size_t at = strlen(detail), cap = sizeof(s->step->detail);
+    char more[600];
     va_list args;
 
-    if (at && at + 1 < cap) {
-        detail[at++] = ' ';
-        detail[at] = '\0';
-    }
     va_start(args, fmt);
-    vsnprintf(detail + at, cap - at, fmt, args);
+    vsnprintf(more, sizeof(more), fmt, args);
     va_end(args);
-    trim(detail);
+    add_sentence(s->step->detail, sizeof(s->step->detail), more);
+}
+
+void diagnose_blame(struct diagnose_state *s, const char *fmt, ...)
+{
+    char more[sizeof(s->cause) - 2];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(more, sizeof(more), fmt, args);
+    va_end(args);
+    trim(more);
+    add_sentence(s->step->detail, sizeof(s->step->detail), more);
+    if (s->d->failed_at == s->step->id && !s->cause[0])
+        snprintf(s->cause, sizeof(s->cause), "%s%s", more, ends_a_sentence(more, strlen(more)) ? "" : ".");
 }
 
 void diagnose_warn(struct diagnose_state *s)

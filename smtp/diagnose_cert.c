@@ -112,17 +112,15 @@ static void judge_dates(struct diagnose_state *s, const struct tls_chain *c)
         span_text(c->v[0].not_before - c->now, span);
         diagnose_find(s, DIAGNOSE_FINDING_CLOCK_WRONG, true,
                       "This machine's clock says %s, which is %s before the certificate begins: either the clock is "
-                      "slow "
-                      "or the certificate was put in place too early.", now, span);
+                      "slow or the certificate was put in place too early.", now, span);
     } else if (late && late == c->n && c->n > 1) {
         diagnose_find(s, DIAGNOSE_FINDING_CLOCK_WRONG, true,
                       "This machine's clock says %s, and every certificate of the chain has expired by then: the "
-                      "clock "
-                      "is probably fast.", now);
+                      "clock is probably fast.", now);
     } else if (late) {
         span_text(c->now - c->v[0].not_after, span);
         diagnose_say(s, "By this machine's clock (%s) that was %s ago.", now, span);
-    } else if (c->v[0].not_after - c->now < (int64_t)EXPIRES_SOON_DAYS * DAY) {
+    } else if (s->d->tls_verified && c->v[0].not_after - c->now < (int64_t)EXPIRES_SOON_DAYS * DAY) {
         span_text(c->v[0].not_after - c->now, span);
         diagnose_find(s, DIAGNOSE_FINDING_CERT_EXPIRES_SOON, true, "The certificate expires in %s.", span);
     }
@@ -138,24 +136,26 @@ static void judge_trust(struct diagnose_state *s, const struct tls_chain *c)
     if (product)
         diagnose_find(s, DIAGNOSE_FINDING_INTERCEPTION_PRODUCT, true,
                       "The certificate was issued by %s (\"%.120s\"): a product that reads TLS stands between this "
-                      "machine "
-                      "and %s.", product, leaf->issuer, s->d->host);
+                      "machine and %s.", product, leaf->issuer, s->d->host);
     if (leaf->self_signed)
-        diagnose_find(s, DIAGNOSE_FINDING_CERT_SELF_SIGNED, true, "The certificate is self-signed.");
-    if (c->missing_issuer[0] && !leaf->self_signed && (c->missing_url[0] || c->sent == 1 || s->p->relay->ca_file))
+        diagnose_find(s, DIAGNOSE_FINDING_CERT_SELF_SIGNED, true,
+                      "The certificate of %s port %u is self-signed: nothing but itself vouches for it.", s->d->host,
+                      s->d->port);
+    if (!product && c->missing_issuer[0] && !leaf->self_signed &&
+        (c->missing_url[0] || c->sent == 1 || s->p->relay->ca_file))
         diagnose_find(s, DIAGNOSE_FINDING_INTERMEDIATE_MISSING, true,
                       "The relay sent %u certificate%s; the one of their issuer \"%.140s\" is missing%s%.100s%s.",
-                          c->sent,
+                      c->sent,
                       c->sent == 1 ? "" : "s", c->missing_issuer, c->missing_url[0] ? " (it is at " : "",
-                          c->missing_url,
+                      c->missing_url,
                       c->missing_url[0] ? ")" : "");
     if (!product && !leaf->self_signed && c->name_matches && !resolve_is_literal(s->d->host))
         diagnose_find(s, DIAGNOSE_FINDING_INTERCEPTION_LIKELY, true,
                       "It is for exactly this name and signed by \"%.120s\", which is not trusted here: a firewall or "
                       "proxy that reads TLS, or a private authority of the relay's own.", leaf->issuer);
     if (!leaf->self_signed && c->anchor_pem[0])
-        diagnose_find(s, DIAGNOSE_FINDING_CERT_PRIVATE_CA, true, "The chain ends in an authority that is not "
-                                                                 "public: \"%.140s\".",
+        diagnose_find(s, DIAGNOSE_FINDING_CERT_PRIVATE_CA, true,
+                      "The chain ends in an authority that is not public: \"%.140s\".",
                       c->v[c->n - 1].subject);
 }
 
@@ -187,14 +187,14 @@ bool diagnose_certificate(struct diagnose_state *s)
                  c->v[0].key, c->v[0].signature, c->sent);
     if (!tls_get_verdict(s->conn.tls, &s->verdict)) {
         diagnose_fail(s, &s->verdict);
-        diagnose_say(s, "%s.", s->verdict.reason);
+        diagnose_blame(s, "%s.", s->verdict.reason);
     } else {
         diagnose_say(s, "It is trusted and for %s.", s->d->host);
     }
     judge_dates(s, c);
     if (!c->trusted)
         judge_trust(s, c);
-    if (!c->name_matches)
+    if (!c->name_matches && s->verdict.code != OUTCOME_TLS_CERT_NAME_MISMATCH)
         say_names(s, &c->v[0]);
     return s->d->tls_verified;
 }

@@ -174,13 +174,18 @@ static const struct advice advice[] = {
     {OUTCOME_MESSAGE_REJECTED, "The relay refused the mail's text; its words are above."},
     {OUTCOME_MESSAGE_DEFERRED, "Try again in some minutes."},
     {OUTCOME_DATA_REJECTED, "Ask the relay's operator; its words are above."},
-    {OUTCOME_DEADLINE_EXCEEDED, "Give the run more time."},
+    {OUTCOME_VALIDATION_FAILED, "Give plain addresses, as in ann@example.com."},
+    {OUTCOME_OUTCOME_UNKNOWN, "Look in the recipient's mailbox before it is sent again: it may have been taken."},
 };
 
-static const char *advice_of(enum outcome_code code)
+static const char *advice_of(const struct diagnosis *d)
 {
+    bool greeted = d->failed_at != DIAGNOSE_STEP_BANNER;
+
+    if (greeted && (d->outcome.code == OUTCOME_CONNECTION_CLOSED || d->outcome.code == OUTCOME_TIMEOUT))
+        return "Ask the relay's operator what its log says of this moment.";
     for (size_t i = 0; i < ARRAY_LEN(advice); i++)
-        if (advice[i].code == code)
+        if (advice[i].code == d->outcome.code && (!greeted || advice[i].code != OUTCOME_PROTOCOL_ERROR))
             return advice[i].text;
     return "Show the relay's operator the steps above.";
 }
@@ -200,7 +205,7 @@ static const struct {
 } causes[] = {
     {DIAGNOSE_FINDING_INTERCEPTION_PRODUCT,
      "Have whoever runs it except this relay from inspection, or set ca_file to its authority if that is wanted."},
-    {DIAGNOSE_FINDING_STARTTLS_STRIPPED, "Have SMTP inspection switched off in that firewall."},
+    {DIAGNOSE_FINDING_STARTTLS_STRIPPED, "Have SMTP inspection switched off in that firewall, mail shield or proxy."},
     {DIAGNOSE_FINDING_CLOCK_WRONG, "Set this machine's clock right (NTP), then look again."},
     {DIAGNOSE_FINDING_CERT_SELF_SIGNED,
      "Have the relay use a certificate of a known authority, or set ca_file to this one after comparing its "
@@ -262,7 +267,6 @@ static void conclude_failure(struct diagnose_state *s)
 {
     const struct diagnose_suggestion *g = &s->d->suggestion;
     struct diagnosis *d = s->d;
-    const char *detail = "";
 
     if (g->known && g->changed && !g->needs_ca_file && !g->banner_timeout_ms) {
         conclude_by_suggestion(s);
@@ -270,10 +274,7 @@ static void conclude_failure(struct diagnose_state *s)
     }
     if (conclude_by_finding(s))
         return;
-    for (unsigned i = 0; i < d->n_steps; i++)
-        if (d->steps[i].id == d->failed_at)
-            detail = d->steps[i].detail;
-    snprintf(d->conclusion, sizeof(d->conclusion), "%.400s %s", detail, advice_of(d->outcome.code));
+    snprintf(d->conclusion, sizeof(d->conclusion), "%s %s", s->cause, advice_of(d));
 }
 
 static void conclude_success(struct diagnose_state *s)
@@ -294,16 +295,31 @@ static void conclude_success(struct diagnose_state *s)
         }
 }
 
+/* The end from outside is no word on the relay, whatever was waited for at that moment. */
+static void conclude_early(struct diagnose_state *s)
+{
+    struct diagnosis *d = s->d;
+
+    if (d->ok)
+        outcome_set_local(&d->outcome, OUTCOME_DEADLINE_EXCEEDED, STAGE_CONNECT, DELIVERY_NOT_SENT, NULL);
+    d->ok = false;
+    snprintf(d->conclusion, sizeof(d->conclusion), "%s%s%s.",
+             d->canceled ? "The run was canceled" : "The time for the whole run was up",
+             d->failed_at < DIAGNOSE_STEP_COUNT ? " at the step " : " between two steps",
+             d->failed_at < DIAGNOSE_STEP_COUNT ? diagnose_step_name(d->failed_at) : "");
+    if (d->timed_out) {
+        size_t at = strlen(d->conclusion);
+        snprintf(d->conclusion + at, sizeof(d->conclusion) - at, " Give it more time, or ask why this step is slow.");
+    }
+    from_config(s);
+}
+
 void diagnose_conclude(struct diagnose_state *s)
 {
     struct diagnosis *d = s->d;
 
-    if (d->ok && (d->canceled || d->timed_out)) {
-        d->ok = false;
-        outcome_set_local(&d->outcome, OUTCOME_DEADLINE_EXCEEDED, STAGE_CONNECT, DELIVERY_NOT_SENT, NULL);
-        snprintf(d->conclusion, sizeof(d->conclusion), "%s", d->canceled ? "The run was canceled before its end."
-                 : "The time for the whole run was up before its end; no step had failed until then.");
-        from_config(s);
+    if ((d->canceled || d->timed_out) && (d->ok || d->outcome.code == OUTCOME_DEADLINE_EXCEEDED)) {
+        conclude_early(s);
         return;
     }
     suggest(s);

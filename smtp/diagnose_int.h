@@ -17,6 +17,7 @@ struct diagnose_state {
     struct diagnose_conn conn;          /* the conversation's; fd -1: over */
     struct smtp_outcome verdict;        /* of the certificate; code OUTCOME_SENT: good */
     char secret_base64[512];            /* what the trace must not repeat, besides the password; wiped at the end */
+    char cause[400];                    /* the sentence that says why the first step failed */
     char stop[200];                     /* why later steps are not reached; empty: they are */
 };
 
@@ -27,6 +28,8 @@ void diagnose_end(struct diagnose_state *s);                            /* OK un
 void diagnose_skip(struct diagnose_state *s, enum diagnose_step_id id, const char *why);        /* without a begin */
 /* A sentence more in the running step's detail. */
 void diagnose_say(struct diagnose_state *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* …which is also why this step failed. After diagnose_fail. */
+void diagnose_blame(struct diagnose_state *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void diagnose_warn(struct diagnose_state *s);
 void diagnose_fail(struct diagnose_state *s, const struct smtp_outcome *why);   /* why: as a send would have ended */
 void diagnose_pass(struct diagnose_state *s, const char *why);          /* the running step is skipped */

@@ -41,10 +41,11 @@ static bool fail_auth(struct diagnose_state *s, struct smtp_outcome *o)
     o->ms = diagnose_ms(s) - s->step->began_ms;
     diagnose_fail(s, o);
     if (o->reply_code)
-        diagnose_say(s, "%s refused user %s by %s: %d%s%s %s", s->d->host, s->d->user, s->d->auth_mechanism,
-                     o->reply_code, o->enhanced[0] ? " " : "", o->enhanced, o->text);
+        diagnose_blame(s, "%s port %u answered the login of %s with %s by %d%s%s %s", s->d->host, s->d->port,
+                       s->d->user, s->d->auth_mechanism, o->reply_code, o->enhanced[0] ? " " : "", o->enhanced,
+                       o->text);
     else
-        diagnose_say(s, "%s", o->reason);
+        diagnose_blame(s, "%s port %u at AUTH, after %u ms: %s.", s->d->host, s->d->port, o->ms, o->reason);
     return false;
 }
 
@@ -107,7 +108,7 @@ static bool log_in(struct diagnose_state *s, const struct sasl_mechanism *m)
         io = respond(s, m, step++, "");
     }
     if (r.code == 235) {
-        diagnose_say(s, "User %s was taken by %s: 235 %s", s->d->user, m->name, r.text);
+        diagnose_say(s, "User %s was accepted with %s: 235 %s", s->d->user, m->name, r.text);
         return true;
     }
     if (r.code == 334)
@@ -144,9 +145,9 @@ static bool no_mechanism(struct diagnose_state *s, const struct diagnose_ehlo *e
     snprintf(o.command, sizeof(o.command), "EHLO");
     diagnose_fail(s, &o);
     if (e->caps.auth_any)
-        diagnose_say(s, "A user is configured, but %s.", o.reason);
+        diagnose_blame(s, "A user is configured, but %s.", o.reason);
     else
-        diagnose_say(s, "A user is configured, but %s port %u offers no AUTH.", s->d->host, s->d->port);
+        diagnose_blame(s, "A user is configured, but %s port %u offers no AUTH.", s->d->host, s->d->port);
     return false;
 }
 
@@ -197,12 +198,13 @@ static bool refuse_local(struct diagnose_state *s, enum outcome_code code, enum 
 
     outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, why);
     diagnose_fail(s, &o);
-    diagnose_say(s, "%s", why);
+    diagnose_blame(s, "%s", why);
     return false;
 }
 
+/* what: the command with its argument, for people. */
 static bool judge(struct diagnose_state *s, enum diagnose_io io, enum stage stage, const char *command,
-                  const struct smtp_reply *r)
+                  const char *what, const struct smtp_reply *r)
 {
     struct smtp_outcome o;
     uint32_t ms = diagnose_ms(s) - s->step->began_ms;
@@ -214,16 +216,19 @@ static bool judge(struct diagnose_state *s, enum diagnose_io io, enum stage stag
             o.delivery = DELIVERY_UNKNOWN;
         }
         diagnose_fail(s, &o);
-        diagnose_say(s, "After %u ms: %s.", ms, o.reason);
+        diagnose_blame(s, "%s port %u at %s, after %u ms: %s.", s->d->host, s->d->port, command, ms, o.reason);
         diagnose_conn_close(&s->conn);
         return false;
     }
-    diagnose_say(s, "%d%s%s %s", r->code, r->enhanced[0] ? " " : "", r->enhanced, r->text);
-    if (r->code / 100 == 2 || (stage == STAGE_DATA && r->code == 354))
+    if (r->code / 100 == 2 || (stage == STAGE_DATA && r->code == 354)) {
+        diagnose_say(s, "%s: %d%s%s %s", what, r->code, r->enhanced[0] ? " " : "", r->enhanced, r->text);
         return true;
+    }
     classify_reply(stage, command, r, &o);
     o.ms = ms;
     diagnose_fail(s, &o);
+    diagnose_blame(s, "%s port %u answered %s with %d%s%s %s", s->d->host, s->d->port, what, r->code,
+                   r->enhanced[0] ? " " : "", r->enhanced, r->text);
     if (stage == STAGE_RCPT && (r->code == 450 || r->code == 451))
         diagnose_find(s, DIAGNOSE_FINDING_GREYLISTED, true,
                       "A temporary refusal at RCPT is usually greylisting: the same mail some minutes later is "
@@ -235,6 +240,7 @@ bool diagnose_mail(struct diagnose_state *s)
 {
     const char *from = sender(s);
     bool utf8 = !bytes_is_ascii(bytes_view_str(from)) || !bytes_is_ascii(bytes_view_str(s->p->to));
+    char what[360];
     struct smtp_reply r;
     enum diagnose_io io;
 
@@ -248,10 +254,10 @@ bool diagnose_mail(struct diagnose_state *s)
     if (utf8 && !last_ehlo(s)->caps.smtputf8)
         return refuse_local(s, OUTCOME_SMTPUTF8_UNSUPPORTED, STAGE_EHLO,
                             "An address has letters outside ASCII, and the relay does not offer SMTPUTF8.");
-    diagnose_say(s, "MAIL FROM:<%s>:", from);
+    snprintf(what, sizeof(what), "MAIL FROM:<%s>", from);
     io = diagnose_ask(&s->conn, s->p->relay->timeouts.command, &r, "MAIL FROM:<%s>%s", from,
                       utf8 ? " BODY=8BITMIME SMTPUTF8" : "");
-    return judge(s, io, STAGE_MAIL, "MAIL", &r);
+    return judge(s, io, STAGE_MAIL, "MAIL", what, &r);
 }
 
 static void reset(struct diagnose_state *s)
@@ -264,13 +270,14 @@ static void reset(struct diagnose_state *s)
 
 bool diagnose_rcpt(struct diagnose_state *s)
 {
+    char what[360];
     struct smtp_reply r;
     enum diagnose_io io;
     bool taken;
 
-    diagnose_say(s, "RCPT TO:<%s>:", s->p->to);
+    snprintf(what, sizeof(what), "RCPT TO:<%s>", s->p->to);
     io = diagnose_ask(&s->conn, s->p->relay->timeouts.command, &r, "RCPT TO:<%s>", s->p->to);
-    taken = judge(s, io, STAGE_RCPT, "RCPT", &r);
+    taken = judge(s, io, STAGE_RCPT, "RCPT", what, &r);
     if (!taken || !s->p->send)
         reset(s);
     return taken;
@@ -302,7 +309,7 @@ bool diagnose_send(struct diagnose_state *s)
     struct bytes_buf b;
     enum diagnose_io io = diagnose_ask(&s->conn, s->p->relay->timeouts.command, &r, "DATA");
 
-    if (!judge(s, io, STAGE_DATA, "DATA", &r))
+    if (!judge(s, io, STAGE_DATA, "DATA", "DATA", &r))
         return false;
     bytes_buf_init(&b, 4096);
     compose(s, &b);
@@ -310,5 +317,5 @@ bool diagnose_send(struct diagnose_state *s)
     bytes_buf_deinit(&b);
     if (io == DIAGNOSE_IO_OK || io == DIAGNOSE_IO_CLOSED)
         io = diagnose_reply(&s->conn, s->p->relay->timeouts.final_reply, false, &r);
-    return judge(s, io, STAGE_BODY, "body", &r);
+    return judge(s, io, STAGE_BODY, "body", "the mail", &r);
 }

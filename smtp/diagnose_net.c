@@ -65,7 +65,7 @@ static void judge_addresses(struct diagnose_state *s)
     if (s->d->dns_ms >= DNS_SLOW_MS)
         diagnose_find(s, DIAGNOSE_FINDING_DNS_SLOW, true,
                       "The look-up took %u ms: one of the DNS servers this machine asks does not answer.",
-                          s->d->dns_ms);
+                      s->d->dns_ms);
 }
 
 static void take_addresses(struct diagnose_state *s, const struct resolve_answer *a)
@@ -81,9 +81,8 @@ static void take_addresses(struct diagnose_state *s, const struct resolve_answer
     }
     s->peer = s->v[0];
     s->has_peer = true;
-    diagnose_say(s, "%s has %zu IPv4 and %u IPv6 address%s (%u ms):", s->d->host, a->n - six, six, a->n == 1 ? "" :
-                 "es",
-                 s->d->dns_ms);
+    diagnose_say(s, "%s has %zu IPv4 and %u IPv6 address%s (%u ms):", s->d->host, a->n - six, six,
+                 a->n == 1 ? "" : "es", s->d->dns_ms);
     for (unsigned i = 0; i < s->d->n_addresses && i < 6; i++)
         diagnose_say(s, "%s%s", s->d->addresses[i].text, i + 1 == s->d->n_addresses ? "." : i == 5 ? ", …" : ",");
 }
@@ -97,7 +96,7 @@ bool diagnose_dns(struct diagnose_state *s)
     s->d->dns_ms = diagnose_ms(s) - s->step->began_ms;
     if (!a.ok) {
         diagnose_fail(s, &a.failure);
-        diagnose_say(s, "%s has no address: %s.", host, a.failure.reason);
+        diagnose_blame(s, "The address of %s cannot be found: %s.", host, a.failure.reason);
         if (a.failure.code == OUTCOME_DNS_NOT_FOUND)
             diagnose_find(s, DIAGNOSE_FINDING_DNS_EMPTY, true, "The DNS knows no address for %s.", host);
         return false;
@@ -140,6 +139,8 @@ static void take_dialed(struct diagnose_state *s, unsigned i, const struct diagn
 
 static void say_all(struct diagnose_state *s)
 {
+    if (s->d->n_addresses == 1 && !s->d->addresses[0].connected)
+        return;                         /* said already */
     for (unsigned i = 0; i < s->d->n_addresses && i < 6; i++) {
         const struct diagnose_address *a = &s->d->addresses[i];
         if (a->connected)
@@ -173,6 +174,7 @@ static void fail_all(struct diagnose_state *s)
         }
     }
     diagnose_fail(s, &o);
+    diagnose_blame(s, "No connection to %s port %u: %s.", s->d->host, s->d->port, o.reason);
     if (all_timed_out)
         diagnose_find(s, DIAGNOSE_FINDING_PORT_FILTERED, true,
                       "Port %u of %s does not answer at all: a firewall on the way swallows the packets.", s->d->port,
@@ -219,11 +221,11 @@ bool diagnose_tcp(struct diagnose_state *s)
         else if (dialed[i].fd >= 0)
             close(dialed[i].fd);
     }
-    say_all(s);
-    if (used == s->d->n_addresses) {
+    if (used == s->d->n_addresses)
         fail_all(s);
+    say_all(s);
+    if (used == s->d->n_addresses)
         return false;
-    }
     s->d->addresses[used].used = true;
     s->peer = s->v[used];
     snprintf(s->d->address, sizeof(s->d->address), "%s", s->d->addresses[used].text);

@@ -127,8 +127,10 @@ static void judge_versions(struct diagnose_state *s)
                       s->d->host, s->d->port, v[1].state == DIAGNOSE_VERSION_TAKEN ? v[1].name : v[0].name);
     else if (legacy)
         diagnose_find(s, DIAGNOSE_FINDING_TLS_LEGACY_TAKEN, false,
-                      "It still takes %s, which RFC 8996 forbids; mailhatch does not use it.",
-                      v[0].state == DIAGNOSE_VERSION_TAKEN ? v[0].name : v[1].name);
+                      "It still takes %s, which RFC 8996 forbids; mailhatch does not use that.",
+                      v[0].state != DIAGNOSE_VERSION_TAKEN   ? "TLSv1.1"
+                      : v[1].state != DIAGNOSE_VERSION_TAKEN ? "TLSv1"
+                                                             : "TLSv1 and TLSv1.1");
 }
 
 bool diagnose_versions(struct diagnose_state *s)
@@ -300,8 +302,7 @@ static void judge_ports(struct diagnose_state *s)
     if (filtered == s->d->n_ports)
         diagnose_find(s, DIAGNOSE_FINDING_EGRESS_BLOCKED, true,
                       "None of the mail ports of %s can be reached: this network lets no mail out, or the whole "
-                      "host is "
-                      "behind a firewall.", s->d->host);
+                      "host is behind a firewall.", s->d->host);
 }
 
 bool diagnose_ports(struct diagnose_state *s)

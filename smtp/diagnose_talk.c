@@ -57,6 +57,19 @@ enum diagnose_io diagnose_ask(struct diagnose_conn *c, uint32_t ms, struct smtp_
     return diagnose_reply(c, ms, false, out);
 }
 
+/* The first reply is awaited for nothing that was said. */
+static void say_loss(struct diagnose_state *s, enum diagnose_io io, enum stage stage, const char *command,
+                     const char *reason, uint32_t ms)
+{
+    if (stage == STAGE_BANNER && io == DIAGNOSE_IO_TIMEOUT)
+        diagnose_blame(s, "%s port %u took the connection and said nothing within %u ms.", s->d->host, s->d->port, ms);
+    else if (stage == STAGE_BANNER && io == DIAGNOSE_IO_CLOSED)
+        diagnose_blame(s, "%s port %u took the connection and closed it after %u ms, without a greeting (%s).",
+                       s->d->host, s->d->port, ms, reason);
+    else
+        diagnose_blame(s, "%s port %u at %s, after %u ms: %s.", s->d->host, s->d->port, command, ms, reason);
+}
+
 static void lose(struct diagnose_state *s, enum diagnose_io io, enum stage stage, const char *command)
 {
     struct smtp_outcome o;
@@ -64,7 +77,7 @@ static void lose(struct diagnose_state *s, enum diagnose_io io, enum stage stage
 
     diagnose_io_outcome(&s->conn, io, stage, command, ms, &o);
     diagnose_fail(s, &o);
-    diagnose_say(s, "%s port %u, after %u ms: %s.", s->d->host, s->d->port, ms, o.reason);
+    say_loss(s, io, stage, stage == STAGE_BANNER ? "the greeting" : command, o.reason, ms);
     diagnose_conn_close(&s->conn);
 }
 
@@ -75,7 +88,8 @@ static void refuse(struct diagnose_state *s, enum stage stage, const char *comma
     classify_reply(stage, command, r, &o);
     o.ms = diagnose_ms(s) - s->step->began_ms;
     diagnose_fail(s, &o);
-    diagnose_say(s, "%s port %u answered %s with %d%s%s %s.", s->d->host, s->d->port, command, r->code,
+    diagnose_blame(s, "%s port %u answered %s with %d%s%s %s.", s->d->host, s->d->port,
+                 stage == STAGE_BANNER ? "the connection" : command, r->code,
                  r->enhanced[0] ? " " : "", r->enhanced, r->text);
 }
 
@@ -189,11 +203,14 @@ static void judge_delay(struct diagnose_state *s)
 
 static void say_not_smtp(struct diagnose_state *s)
 {
+    size_t n = s->conn.n;
     char first[120];
 
-    diagnose_clean(first, sizeof(first), bytes_view(s->conn.in, s->conn.n), false);
+    while (n && (unsigned char)s->conn.in[n - 1] <= ' ')
+        n--;
+    diagnose_clean(first, sizeof(first), bytes_view(s->conn.in, n), false);
     if (first[0])
-        diagnose_say(s, "The first octets were: %s", first);
+        diagnose_say(s, "That is no SMTP; the first octets are \"%s\".", first);
 }
 
 static bool take_banner(struct diagnose_state *s, const struct smtp_reply *r)
@@ -329,7 +346,7 @@ static bool check_starttls(struct diagnose_state *s, const struct smtp_reply *r)
     outcome_set_local(&o, OUTCOME_STARTTLS_NOT_OFFERED, STAGE_EHLO, DELIVERY_NOT_SENT, NULL);
     classify_copy_reply("EHLO", r, &o);
     diagnose_fail(s, &o);
-    diagnose_say(s, "%s port %u does not offer STARTTLS.", s->d->host, s->d->port);
+    diagnose_blame(s, "%s port %u does not offer STARTTLS.", s->d->host, s->d->port);
     try_starttls_anyway(s);
     return false;
 }
@@ -444,7 +461,8 @@ bool diagnose_starttls(struct diagnose_state *s)
         if (!injected)
             classify_copy_reply("STARTTLS", &r, &o);
         diagnose_fail(s, &o);
-        diagnose_say(s, "%d %s: %s.", r.code, r.text, o.reason);
+        diagnose_blame(s, "%s port %u answered STARTTLS with %d %s: %s.", s->d->host, s->d->port, r.code, r.text,
+                       o.reason);
         diagnose_conn_close(&s->conn);
         return false;
     }
@@ -472,7 +490,7 @@ static void fail_handshake(struct diagnose_state *s, enum diagnose_io io, uint32
         diagnose_io_outcome(&s->conn, io, STAGE_TLS, "the ClientHello", ms, &o);
     }
     diagnose_fail(s, &o);
-    diagnose_say(s, "The handshake with %s port %u failed after %u ms: %s.", s->d->host, s->d->port, ms, o.reason);
+    diagnose_blame(s, "The handshake with %s port %u failed after %u ms: %s.", s->d->host, s->d->port, ms, o.reason);
     if (o.code == OUTCOME_TLS_ON_PLAINTEXT_PORT)
         diagnose_find(s, DIAGNOSE_FINDING_WRONG_MODE_PLAIN_PORT, true,
                       "%s port %u begins in plain SMTP, so tls must be starttls there, not implicit.", s->d->host,
@@ -502,7 +520,7 @@ bool diagnose_tls(struct diagnose_state *s)
     if (!ctx) {
         outcome_set_local(&o, OUTCOME_INTERNAL_ERROR, STAGE_TLS, DELIVERY_NOT_SENT, err);
         diagnose_fail(s, &o);
-        diagnose_say(s, "%s", err);
+        diagnose_blame(s, "%s", err);
         return false;
     }
     io = diagnose_handshake(&s->conn, ctx, s->p->relay->timeouts.tls ? s->p->relay->timeouts.tls : 10000);

@@ -247,6 +247,13 @@ static void add_error(struct bytes_buf *b, unsigned long e, int alert)
         bytes_buf_printf(b, "TLS failed here: %s", why ? why : "no reason known");
 }
 
+static size_t trimmed(struct bytes_view v)
+{
+    while (v.n && (unsigned char)v.p[v.n - 1] <= ' ')
+        v.n--;
+    return v.n;
+}
+
 static enum outcome_code judge(const struct tls_trouble *t, unsigned long e, int alert, struct bytes_buf *b)
 {
     unsigned version = server_hello_version(t->first);
@@ -262,7 +269,7 @@ static enum outcome_code judge(const struct tls_trouble *t, unsigned long e, int
     }
     if (is_text(t->first)) {
         bytes_buf_add_str(b, "The server's first bytes are plain text: ");
-        tls_text_add_clean(b, t->first.p, t->first.n);
+        tls_text_add_clean(b, t->first.p, trimmed(t->first));
         return OUTCOME_TLS_ON_PLAINTEXT_PORT;
     }
     if (is_about_version(e, alert) || (version && version < 0x0303)) {

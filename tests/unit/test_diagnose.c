@@ -175,9 +175,9 @@ END_TEST
 
 START_TEST(not_an_smtp_server)
 {
-    run_against(&(struct script){.banner = "SSH-2.0-OpenSSH_9.2\x07\r\n"});
+    run_against(&(struct script){.banner = "SSH-2.0-Open\x07SSH_9.2\r\n"});
     expect_failure(OUTCOME_PROTOCOL_ERROR, DIAGNOSE_STEP_BANNER);
-    expect_in(step(DIAGNOSE_STEP_BANNER)->detail, "SSH-2.0-OpenSSH_9.2?");
+    expect_in(step(DIAGNOSE_STEP_BANNER)->detail, "SSH-2.0-Open?SSH_9.2");
 }
 END_TEST
 

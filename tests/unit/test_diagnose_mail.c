@@ -20,7 +20,7 @@ static const struct auth_case auth_cases[] = {
     {"534 5.7.9 Application-specific password required\r\n", OUTCOME_AUTH_APP_PASSWORD_REQUIRED, "app password"},
     {"534 5.7.14 log in via your web browser\r\n", OUTCOME_AUTH_APP_PASSWORD_REQUIRED, "app password"},
     {"454 4.7.0 try later\r\n", OUTCOME_AUTH_TEMPORARY, "some minutes"},
-    {"250 hm\r\n", OUTCOME_PROTOCOL_ERROR, "SMTP server"},
+    {"250 hm\r\n", OUTCOME_PROTOCOL_ERROR, "Show the relay's operator"},
     {NULL, OUTCOME_CONNECTION_CLOSED, "relay's operator"},
 };
 

@@ -199,7 +199,8 @@ START_TEST(cert_wrong_name)
     relay.host = "127.0.0.1";
     run_lines(good_lines);
     expect_failure(OUTCOME_TLS_CERT_NAME_MISMATCH, DIAGNOSE_STEP_CERTIFICATE);
-    expect_in(step(DIAGNOSE_STEP_CERTIFICATE)->detail, "It is for localhost, other.test, not for 127.0.0.1.");
+    expect_in(step(DIAGNOSE_STEP_CERTIFICATE)->detail,
+              "The certificate is not for 127.0.0.1. It has: localhost, other.test.");
     ck_assert(d->suggestion.known && d->suggestion.changed);
     ck_assert_str_eq(d->suggestion.host, "localhost");
     expect_in(d->conclusion, "set host to localhost");
