@@ -57,6 +57,18 @@ enum diagnose_io diagnose_ask(struct diagnose_conn *c, uint32_t ms, struct smtp_
     return diagnose_reply(c, ms, false, out);
 }
 
+static void say_not_smtp(struct diagnose_state *s, const char *reason)
+{
+    size_t n = s->conn.n;
+    char first[120];
+
+    while (n && (unsigned char)s->conn.in[n - 1] <= ' ')
+        n--;
+    diagnose_clean(first, sizeof(first), bytes_view(s->conn.in, n), false);
+    diagnose_blame(s, "%s port %u speaks no SMTP: its first octets are \"%s\" (%s).", s->d->host, s->d->port, first,
+                   reason);
+}
+
 /* The first reply is awaited for nothing that was said. */
 static void say_loss(struct diagnose_state *s, enum diagnose_io io, enum stage stage, const char *command,
                      const char *reason, uint32_t ms)
@@ -66,6 +78,8 @@ static void say_loss(struct diagnose_state *s, enum diagnose_io io, enum stage s
     else if (stage == STAGE_BANNER && io == DIAGNOSE_IO_CLOSED)
         diagnose_blame(s, "%s port %u took the connection and closed it after %u ms, without a greeting (%s).",
                        s->d->host, s->d->port, ms, reason);
+    else if (stage == STAGE_BANNER && io == DIAGNOSE_IO_BROKEN && !s->conn.tls)
+        say_not_smtp(s, reason);
     else
         diagnose_blame(s, "%s port %u at %s, after %u ms: %s.", s->d->host, s->d->port, command, ms, reason);
 }
@@ -201,18 +215,6 @@ static void judge_delay(struct diagnose_state *s)
     }
 }
 
-static void say_not_smtp(struct diagnose_state *s)
-{
-    size_t n = s->conn.n;
-    char first[120];
-
-    while (n && (unsigned char)s->conn.in[n - 1] <= ' ')
-        n--;
-    diagnose_clean(first, sizeof(first), bytes_view(s->conn.in, n), false);
-    if (first[0])
-        diagnose_say(s, "That is no SMTP; the first octets are \"%s\".", first);
-}
-
 static bool take_banner(struct diagnose_state *s, const struct smtp_reply *r)
 {
     diagnose_clean(s->d->banner, sizeof(s->d->banner), r->lines, true);
@@ -249,8 +251,6 @@ bool diagnose_banner(struct diagnose_state *s)
     if (io == DIAGNOSE_IO_OK)
         io = diagnose_reply(&s->conn, s->p->relay->timeouts.command, false, &r);
     if (io != DIAGNOSE_IO_OK) {
-        if (io == DIAGNOSE_IO_BROKEN)
-            say_not_smtp(s);
         lose(s, io, STAGE_BANNER, "the connection");
         return false;
     }

@@ -252,6 +252,22 @@ START_TEST(no_such_name)
 }
 END_TEST
 
+/* The server listens on 127.0.0.1 only; where localhost is ::1 too, that is found and does no harm. */
+START_TEST(ipv6_broken)
+{
+    params.only_address = NULL;
+    run_lines(good_lines);
+    ck_assert_msg(d->ok, "%s", d->conclusion);
+    ck_assert_str_eq(d->address, "127.0.0.1");
+    for (unsigned i = 0; i < d->n_addresses; i++) {
+        ck_assert(d->addresses[i].tried);
+        ck_assert_int_eq(d->addresses[i].connected, !d->addresses[i].ipv6);
+        if (d->addresses[i].ipv6)
+            expect_finding(DIAGNOSE_FINDING_IPV6_BROKEN);
+    }
+}
+END_TEST
+
 /* A socket that is bound and does not listen keeps its port closed. */
 static int bound(uint16_t *port_out, int backlog)
 {
@@ -395,6 +411,7 @@ static void add_cases(TCase *t)
     tcase_add_test(t, ehlo_refused);
     tcase_add_test(t, hostile_replies_stay_bounded);
     tcase_add_test(t, no_such_name);
+    tcase_add_test(t, ipv6_broken);
     tcase_add_test(t, port_closed);
     tcase_add_test(t, port_filtered);
     tcase_add_test(t, ports_on_demand);
