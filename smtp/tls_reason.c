@@ -34,6 +34,15 @@ static void add_time(struct bytes_buf *b, const ASN1_TIME *t)
         bytes_buf_add_str(b, "an unreadable date");
 }
 
+/* ASN1_TIME_diff(3): NULL is now, by this machine's clock, which may be what is wrong. */
+static void add_days(struct bytes_buf *b, const ASN1_TIME *from, const ASN1_TIME *to, const char *when)
+{
+    int days, seconds;
+
+    if (ASN1_TIME_diff(&days, &seconds, from, to) == 1)
+        bytes_buf_printf(b, ", %s%d days%s by this machine's clock", from ? "" : when, days, from ? when : "");
+}
+
 static void add_san(struct bytes_buf *b, X509 *cert)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
@@ -129,10 +138,12 @@ void tls_reason_certificate(X509_STORE_CTX *x, const char *host, struct smtp_out
         add_about(&b, "The certificate of ", cert);
         bytes_buf_add_str(&b, " expired on ");
         add_time(&b, X509_get0_notAfter(cert));
+        add_days(&b, X509_get0_notAfter(cert), NULL, " ago");
     } else if (code == OUTCOME_TLS_CERT_NOT_YET_VALID) {
         add_about(&b, "The certificate of ", cert);
         bytes_buf_add_str(&b, " is valid only from ");
         add_time(&b, X509_get0_notBefore(cert));
+        add_days(&b, NULL, X509_get0_notBefore(cert), "in ");
     } else if (code == OUTCOME_TLS_CERT_NAME_MISMATCH) {
         bytes_buf_printf(&b, "The certificate is not for %s.", host);
         add_san(&b, cert);

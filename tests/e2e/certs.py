@@ -32,6 +32,10 @@ subjectAltName = DNS:localhost,IP:127.0.0.1
 basicConstraints = critical,CA:FALSE
 extendedKeyUsage = serverAuth
 subjectAltName = DNS:mx.elsewhere.test
+[leaf_named]
+basicConstraints = critical,CA:FALSE
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:relay.example.com,DNS:mail,{providers}
 [leaf_no_san]
 basicConstraints = critical,CA:FALSE
 extendedKeyUsage = serverAuth
@@ -42,12 +46,18 @@ subjectAltName = DNS:localhost,IP:127.0.0.1
 """
 
 
+# Hosts of providers: in tests the resolver shim leads them to a scripted peer, which has a certificate for them.
+PROVIDERS = """smtp.gmail.com smtp.office365.com smtp-mail.outlook.com contoso-com.mail.protection.outlook.com
+    smtp.mail.yahoo.com smtp.mail.me.com email-smtp.eu-west-1.amazonaws.com smtp.sendgrid.net smtp.mailgun.org
+    smtp.postmarkapp.com smtp-relay.brevo.com in-v3.mailjet.com smtp.resend.com""".split()
+
+
 class CertificateMaker:
     def __init__(self, directory):
         self.dir = directory
         os.makedirs(directory, exist_ok=True)
         for name, text in (
-            ("openssl.cnf", _CONF.format(d=directory)),
+            ("openssl.cnf", _CONF.format(d=directory, providers=",".join("DNS:" + p for p in PROVIDERS))),
             ("index", ""),
             ("serial", "1000\n"),
             ("crlnumber", "01\n"),
@@ -151,6 +161,7 @@ def make(directory):
     m.authority("ca", "mailhatch test CA")
     m.authority("otherca", "somebody else's CA")
     m.sign("good")
+    m.sign("named", extensions="leaf_named", common_name="relay.example.com")
     m.sign("expired", start="20200101000000Z", end="20210101000000Z")
     m.sign("future", start="20440101000000Z", end="20450101000000Z")
     m.sign("wrongname", extensions="leaf_elsewhere", common_name="mx.elsewhere.test")

@@ -1,13 +1,27 @@
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Preloaded into the program under test: answers for names under .shim.invalid without asking a name server, so that
  * the tests need no network. nxdomain: does not exist; again: the server does not answer; slow: for twenty seconds;
- * two: 127.0.0.2, then 127.0.0.1. */
+ * two: 127.0.0.2, then 127.0.0.1.
+ * With SHIM_PORT in the environment every other name is 127.0.0.1, and a connection to one of the ports of mail goes to
+ * that port of 127.0.0.1, whatever the address: so a relay can be called smtp.gmail.com:587. */
 
 typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+typedef int connector(int, const struct sockaddr *, socklen_t);
+
+static int is_shim_name(const char *node)
+{
+    size_t n = strlen(node), suffix = sizeof(".shim.invalid") - 1;
+
+    return n > suffix && strcmp(node + n - suffix, ".shim.invalid") == 0;
+}
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
@@ -25,5 +39,29 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
         int error = real("127.0.0.2", service, hints, res);
         return error ? error : real("127.0.0.1", service, hints, &(*res)->ai_next);
     }
+    if (node && getenv("SHIM_PORT") && !is_shim_name(node) && !strchr(node, ':') &&
+        node[strspn(node, "0123456789.")] != '\0')
+        return real("127.0.0.1", service, hints, res);
     return real(node, service, hints, res);
+}
+
+static int is_mail_port(unsigned port)
+{
+    return port == 25 || port == 465 || port == 587 || port == 2525 || port == 2465 || port == 2587;
+}
+
+int connect(int fd, const struct sockaddr *to, socklen_t n)
+{
+    connector *real = (connector *)dlsym(RTLD_NEXT, "connect");
+    const char *port = getenv("SHIM_PORT");
+    struct sockaddr_in in;
+
+    if (!port || to->sa_family != AF_INET || n < sizeof(in))
+        return real(fd, to, n);
+    memcpy(&in, to, sizeof(in));
+    if (!is_mail_port(ntohs(in.sin_port)))
+        return real(fd, to, n);
+    in.sin_port = htons((unsigned short)strtoul(port, NULL, 10));
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return real(fd, (const struct sockaddr *)&in, sizeof(in));
 }
