@@ -63,7 +63,7 @@
       "The Content-Type, or the Content-Encoding, is none that this endpoint reads.", \
       "Send the header \"Content-Type: application/json\" with a JSON body; forms and message/rfc822 are read too.") \
     X(HEADERS_TOO_LARGE, 431, "The request's headers are too large", \
-      "The header block is larger than 16 KiB.", \
+      "The header block is larger than 12 KiB.", \
       "Look for cookies or tokens that the client or a proxy adds to every request.") \
     X(VALIDATION_FAILED, 422, "The e-mail is not valid", \
       "The body is JSON, but fields are missing or wrong. All mistakes are listed in errors. Nothing was sent.", \

@@ -16,12 +16,12 @@
  * loop's before_wait hook.
  *
  * What it answers by itself, as a short HTML page and without X-Request-Id, before any code here is asked: a request
- * line or header block that does not fit its 32 KiB (414, 431), a malformed request line or header (400), a
+ * line or header block that does not fit its 16 KiB (414, 431), a malformed request line or header (400), a
  * Content-Length that is no number or too large a one (400, 413; with the status line twice, a fault of its own), an
  * HTTP version it does not know (505). */
 
 #define SERVERS_MAX 2
-#define MEMORY_PER_CONNECTION 32768
+#define MEMORY_PER_CONNECTION 16384
 #define DROP_MAX 65536                  /* so much of an unwanted body is read, so that the connection can be kept */
 #define FLUSH_ROUNDS 64
 #define PATIENCE_US 100000

@@ -4,7 +4,7 @@
 #include "api/http.h"
 
 #define HTTP_GUARD_URI_MAX 8000
-#define HTTP_GUARD_HEADERS_MAX 16384
+#define HTTP_GUARD_HEADERS_MAX (12 * 1024)
 
 /* Fills r. OUTCOME_SENT: served; else the code of the refusal, with *detail_out a static sentence. The connection
  * must close then. */

@@ -41,7 +41,7 @@ bool relay_may_open(const struct relay *r, unsigned alive, unsigned connecting, 
         return false;
     }
     if (!r->failures)
-        return true;
+        return connecting < RELAY_CONNECTING_MAX;
     if (connecting)
         return false;
     if (now < r->next_attempt_at) {

@@ -12,6 +12,7 @@
 #define RELAY_CIRCUIT_AUTH_MS 60000     /* so that an account is not locked by our tries */
 #define RELAY_LIMIT_LOWERED_MS 30000
 #define RELAY_PROBE_KEPT_MS 60000
+#define RELAY_CONNECTING_MAX 128        /* attempts side by side: nobody likes a thousand SYNs at once */
 
 struct relay {
     const struct relay_config *config;

@@ -40,6 +40,16 @@ START_TEST(opens_up_to_the_limit)
 }
 END_TEST
 
+START_TEST(not_all_at_once)
+{
+    config.max_sessions = 1000;
+    ck_assert(may_open(0, RELAY_CONNECTING_MAX - 1, 0));
+    ck_assert(!may_open(0, RELAY_CONNECTING_MAX, 0));
+    ck_assert_uint_eq(when, UINT64_MAX);
+    ck_assert(may_open(500, RELAY_CONNECTING_MAX - 1, 0));
+}
+END_TEST
+
 START_TEST(one_at_a_time_after_a_failure)
 {
     fail_at(OUTCOME_CONNECT_REFUSED, 0, 900, 1000);
@@ -162,6 +172,7 @@ int main(void)
 
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, opens_up_to_the_limit);
+    tcase_add_test(t, not_all_at_once);
     tcase_add_test(t, one_at_a_time_after_a_failure);
     tcase_add_test(t, delay_grows_to_its_limit);
     tcase_add_test(t, five_in_a_row_open_the_circuit);
