@@ -107,13 +107,27 @@ static void note_not_yet(struct json_reader *r, const char *name, const char *po
     json_reader_problem(r, pointer, "not_implemented", "%s", detail);
 }
 
-/* "fail" is what happens anyway; the other words need a queue. */
+void json_mail_set_on_temporary_failure(struct json_reader *r, struct bytes_view word)
+{
+    static const char pointer[] = "/on_temporary_failure";
+    enum mail_on_temporary_failure *out = &r->out->mail->on_temporary_failure;
+
+    if (bytes_equal(word, bytes_view_str("fail")))
+        *out = MAIL_ON_TEMPORARY_FAIL;
+    else if (bytes_equal(word, bytes_view_str("retry")))
+        *out = MAIL_ON_TEMPORARY_RETRY;
+    else if (bytes_equal(word, bytes_view_str("queue")))
+        note_not_yet(r, pointer + 1, pointer, "\"queue\" does not exist in this version; \"fail\" and \"retry\" do");
+    else
+        json_reader_problem(r, pointer, "invalid_value", "\"fail\", \"retry\" or \"queue\"");
+}
+
 static void read_on_temporary_failure(struct json_reader *r, const cJSON *item, const char *pointer)
 {
-    if (!cJSON_IsString(item))
-        json_reader_wrong_type(r, pointer, "a string", item);
-    else if (strcmp(item->valuestring, "fail") != 0)
-        note_not_yet(r, "on_temporary_failure", pointer, "only \"fail\" exists in this version");
+    struct bytes_view v = json_reader_string(r, item, pointer, false);
+
+    if (v.p)
+        json_mail_set_on_temporary_failure(r, v);
 }
 
 static const struct field {

@@ -42,8 +42,8 @@ struct json_argument {
     char *name, *value;
 };
 
-/* A finished message (message/rfc822): the envelope from `from`, `to` (each may be given several times) and `relay` of
- * the query, else from its header. Takes `body` over. */
+/* A finished message (message/rfc822): the envelope from `from`, `to` (each may be given several times), `relay` and
+ * `on_temporary_failure` of the query, else from its header. Takes `body` over. */
 void json_mail_read_raw(char *body, size_t n, const struct json_argument *arguments, size_t n_arguments,
                         const struct json_mail_params *p, struct json_mail_result *out);
 

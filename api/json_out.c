@@ -173,12 +173,9 @@ void json_out_recipients(struct bytes_buf *out, const struct send_result *r)
 
 void json_out_attempts(struct bytes_buf *out, const struct send_result *r)
 {
-    const struct delivery_report *d = r->report;
-    unsigned n = d ? d->n_attempts : 0;
-
     bytes_buf_add_char(out, '[');
-    for (unsigned i = 0; d && i < n && i < DELIVERY_ATTEMPTS_MAX; i++) {
-        const struct delivery_attempt *a = &d->attempts[i];
+    for (size_t i = 0; i < r->n_attempts; i++) {
+        const struct delivery_attempt *a = &r->attempts[i];
         bytes_buf_add_str(out, i ? ",{\"n\":" : "{\"n\":");
         json_out_uint(out, i + 1);
         add_bool(out, ",\"reused_session\":", a->reused_session);
@@ -244,7 +241,7 @@ void json_out_result(struct bytes_buf *out, const struct send_result *r)
     json_out_tls(out, r);
     add_bool(out, ",\"reused_session\":", d && d->reused_session);
     bytes_buf_add_str(out, ",\"attempts\":");
-    json_out_uint(out, d ? d->n_attempts : 0);
+    json_out_uint(out, r->n_attempts);
     add_timing(out, d);
     bytes_buf_add_char(out, '}');
 }

@@ -68,7 +68,7 @@ static void read_to(struct json_reader *r, const char *value, size_t i)
 
 static const char *nth_name(size_t i, const void *ctx)
 {
-    static const char *const names[] = {"from", "to", "relay"};
+    static const char *const names[] = {"from", "to", "relay", "on_temporary_failure"};
 
     (void)ctx;
     return names[i];
@@ -89,8 +89,10 @@ static void read_arguments(struct json_reader *r, const struct json_argument *v,
         } else if (strcmp(v[i].name, "to") == 0) {
             e->has_to = true;
             read_to(r, v[i].value, n_to++);
+        } else if (strcmp(v[i].name, "on_temporary_failure") == 0) {
+            json_mail_set_on_temporary_failure(r, bytes_view_str(v[i].value));
         } else if (strcmp(v[i].name, "relay") != 0) {
-            json_reader_unknown(r, "", v[i].name, json_reader_nearest(v[i].name, nth_name, 3, NULL));
+            json_reader_unknown(r, "", v[i].name, json_reader_nearest(v[i].name, nth_name, 4, NULL));
         } else if (!r->params->has_relay(r->params->ctx, v[i].value)) {
             json_reader_problem(r, "/relay", "unknown_relay", "no relay of that name is configured");
         } else {

@@ -76,6 +76,7 @@ char *json_check_content_id(struct json_reader *r, const char *id, const char *p
 
 /* Reads one mail's object into r->out, and decides its code. Not for what json_text found. */
 void json_mail_read_item(struct json_reader *r, const cJSON *item);
+void json_mail_set_on_temporary_failure(struct json_reader *r, struct bytes_view word);  /* notes a problem */
 void json_mail_add_defect(struct json_reader *r, const struct json_defect *d);
 void json_mail_decide(struct json_reader *r);
 #endif

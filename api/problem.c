@@ -209,19 +209,12 @@ void problem_write_detail(const struct problem *p, struct bytes_buf *out)
     }
     add_relay_detail(out, o, r);
     add_refused(out, o, r);
-    if (r->report->n_attempts > 1)
-        bytes_buf_printf(out, " It was tried %u times.", r->report->n_attempts);
+    if (r->n_attempts > 1)
+        bytes_buf_printf(out, " It was tried %zu times.", r->n_attempts);
     bytes_buf_add_str(out, fate(o));
 }
 
 /* ---- Retry-After ---- */
-
-static bool is_greylisting(const struct smtp_outcome *o)
-{
-    if (o->code != OUTCOME_RECIPIENTS_REJECTED || !outcome_is_temporary(o))
-        return false;
-    return strcmp(o->enhanced, "4.7.1") == 0 || strcasestr(o->text, "greylist") || strcasestr(o->text, "graylist");
-}
 
 /* API.md §4: the seconds left where known; overloaded 1; shutting_down 5; greylisting 300; another 4xx of the relay
  * 60. */
@@ -235,7 +228,7 @@ uint32_t problem_retry_after(const struct smtp_outcome *o, uint32_t known_s)
         return 1;
     if (o->code == OUTCOME_SHUTTING_DOWN)
         return 5;
-    if (is_greylisting(o))
+    if (outcome_is_greylisting(o))
         return 300;
     return outcome_is_temporary(o) ? 60 : 0;
 }

@@ -19,6 +19,7 @@ struct config {
     char *listen, *admin_listen;        /* "127.0.0.1:8587", "[::1]:0", "unix:/path" */
     char *default_relay;
     char *store;
+    char *on_temporary_failure;         /* "fail" | "retry" */
     char **api_keys;                    /* n_api_keys; a key may be "name:secret" */
     size_t n_api_keys;
     char *api_keys_file;                /* its keys are in api_keys already */

@@ -26,6 +26,9 @@
       "Where records are kept. Only memory: exists in this version.") \
     X(request_timeout, MILLIS, request_timeout_ms, "30s", 100, 3600000, NULL, 0, \
       "From a request's headers to its answer: upload, waiting for a session and sending.") \
+    X(on_temporary_failure, WORD, on_temporary_failure, "fail", 0, 0, "fail|retry", 0, \
+      "What a mail gets that fails for the moment, where the request does not say: an error at once, or further " \
+      "tries within request_timeout.") \
     X(max_waiting, UINT, max_waiting, "10000", 1, 1000000, NULL, 0, \
       "Sends that may run or wait at once; more are answered 503 overloaded.") \
     X(max_inflight_bytes, SIZE, max_inflight_bytes, "256MiB", 1024, 1ULL << 40, NULL, 0, \

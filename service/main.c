@@ -233,6 +233,7 @@ static int run(int argc, char **argv)
         log_event(LOG_INFO_LEVEL, "stop", "stopped", LOG_N("pid", getpid()));
     }
     if (h.timed_out) {
+        service_give_up(h.service);
         api_free(h.api);                /* who still waits gets an answer, outcome_unknown */
         _exit(0);                       /* and what still runs holds pieces of the house */
     }

@@ -50,7 +50,7 @@ struct send_count {
 
 struct relay_metrics {
     struct histogram phases[PHASE_COUNT];
-    uint64_t late;
+    uint64_t late, retries;
 };
 
 struct metrics {
@@ -153,6 +153,12 @@ void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outco
         m->dropped++;
     if (report && relay < m->n_relays)
         observe_phases(&m->relays[relay], report);
+}
+
+void metrics_count_retry(struct metrics *m, size_t relay)
+{
+    if (relay < m->n_relays)
+        m->relays[relay].retries++;
 }
 
 void metrics_count_late(struct metrics *m, size_t relay)
@@ -277,6 +283,10 @@ static void write_relays(const struct metrics *m, const struct metrics_gauges *g
                     get_flights);
     write_per_relay(m, g, out, "waiting_mails", "gauge", "Mails waiting for a session.", get_waiting);
     write_per_relay(m, g, out, "circuit_open", "gauge", "1 while a relay is not tried because it failed.", get_circuit);
+    family(out, "retries_total", "counter", "Mails tried again within their request, once for each further try.");
+    for (size_t r = 0; r < m->n_relays; r++)
+        bytes_buf_printf(out, "mailhatch_retries_total{relay=\"%s\"} %" PRIu64 "\n", g->relay_names[r],
+                         m->relays[r].retries);
     family(out, "late_verdicts_total", "counter", "Replies that came after outcome_unknown had been answered.");
     for (size_t r = 0; r < m->n_relays; r++)
         bytes_buf_printf(out, "mailhatch_late_verdicts_total{relay=\"%s\"} %" PRIu64 "\n", g->relay_names[r],

@@ -20,6 +20,7 @@ void metrics_count_http(struct metrics *m, const char *route, int status, uint64
 /* relay: index, or n_relays when none was chosen. report: NULL when the engine was not reached. */
 void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outcome *o,
                         const struct delivery_report *report);
+void metrics_count_retry(struct metrics *m, size_t relay);
 void metrics_count_late(struct metrics *m, size_t relay);
 void metrics_write(const struct metrics *m, const struct metrics_gauges *g,
                    struct bytes_buf *out); /* Prometheus text format 0.0.4 */

@@ -4,7 +4,9 @@
 #include "service/log.h"
 #include "service/message.h"
 #include "service/metrics.h"
+#include "service/retry.h"
 #include "smtp/block.h"
+#include "smtp/crypto.h"
 #include "smtp/engine.h"
 
 #include <stdio.h>
@@ -32,6 +34,8 @@ struct service {
     struct loop_msg empty_msg;
     struct loop_timer trim;             /* set while large bodies have left their memory behind */
     bool had_large;
+    bool retries;                       /* on_temporary_failure, where a mail does not say */
+    struct retrying *waiting;           /* between two tries */
 };
 
 struct send {
@@ -39,6 +43,18 @@ struct send {
     struct send_request request;
     struct message *message;
     uint64_t started_us;
+    struct retrying *retrying;          /* NULL: the first try runs */
+};
+
+/* What a mail that is tried again takes along. */
+struct retrying {
+    struct send *send;
+    struct loop_timer timer;            /* set between two tries */
+    struct retrying *prev, *next;       /* then, among the service's */
+    struct delivery_report *last;       /* of the last try that failed */
+    unsigned tries;
+    size_t n_attempts;
+    struct delivery_attempt attempts[RETRY_TRIES_MAX * DELIVERY_ATTEMPTS_MAX];
 };
 
 /* ---- life ---- */
@@ -95,6 +111,7 @@ struct service *service_new(const struct service_params *p, char err_out[200])
     s->config = p->config;
     s->loop = p->loop;
     s->sandbox = p->sandbox;
+    s->retries = strcmp(p->config->on_temporary_failure, "retry") == 0;
     s->empty_msg.on_msg = on_empty_msg;
     s->trim.on_timer = on_trim;
     s->n_relays = p->config->n_relays;
@@ -164,6 +181,19 @@ static void log_send(const struct send *w, const struct send_result *r)
               LOG_S("tags", tags));
 }
 
+static void log_retry(const struct send *w, const struct smtp_outcome *o, uint64_t in_ms)
+{
+    char text[256];
+
+    log_mask_text(o->reason[0] ? o->reason : o->text, text);
+    log_event(LOG_INFO_LEVEL, "retry", "the mail failed for the moment and will be tried again",
+              LOG_S("request_id", w->request.request_id), LOG_S("id", w->message->id),
+              LOG_S("relay", w->service->relay_names[w->message->relay]), LOG_S("code", outcome_code_name(o->code)),
+              LOG_S("stage", stage_name(o->stage)), LOG_S("delivery", delivery_name(o->delivery)),
+              LOG_N("smtp_code", o->reply_code), LOG_N("tries", w->retrying->tries), LOG_N("in_ms", (double)in_ms),
+              LOG_S("text", text));
+}
+
 static void on_late_report(struct delivery_report *r)
 {
     struct service *s = r->ctx;
@@ -203,6 +233,14 @@ static void tell_when_empty(struct service *s)
     loop_post(s->loop, &s->empty_msg);
 }
 
+static void free_retrying(struct retrying *t)
+{
+    if (!t)
+        return;
+    delivery_report_free(t->last);
+    free(t);
+}
+
 /* The single end of every send: answers, logs, counts, and forgets it. */
 static void finish(struct send *w, const struct smtp_outcome *o, const struct delivery_report *report)
 {
@@ -226,6 +264,8 @@ static void finish(struct send *w, const struct smtp_outcome *o, const struct de
         r.sandbox = s->sandbox != NULL;
     }
     if (report) {
+        r.attempts = w->retrying ? w->retrying->attempts : report->attempts;
+        r.n_attempts = w->retrying ? w->retrying->n_attempts : report->n_attempts;
         r.cause = report->cause;
         r.retry_after_s = report->retry_after_s;
         if (o->code == OUTCOME_SENT || o->stage >= STAGE_MAIL)
@@ -236,6 +276,7 @@ static void finish(struct send *w, const struct smtp_outcome *o, const struct de
     s->running--;
     w->request.on_done(w->request.ctx, &r);
     message_free(m);
+    free_retrying(w->retrying);
     free(w);
     tell_when_empty(s);
 }
@@ -246,15 +287,6 @@ static void fail(struct send *w, enum outcome_code code, enum stage stage, const
 
     outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, reason);
     finish(w, &o, NULL);
-}
-
-static void on_report(struct delivery_report *r)
-{
-    if (r->late)
-        on_late_report(r);
-    else
-        finish(r->owner, &r->outcome, r);
-    delivery_report_free(r);
 }
 
 /* The content goes from the message to the delivery. NULL without memory. */
@@ -287,12 +319,153 @@ static struct delivery *make_delivery(const struct send *w)
     d->dsn_notify = m->dsn.notify;
     d->require_tls = m->require_tls;
     d->partial_reject = m->partial_reject;
+    d->keep_content = m->on_temporary_failure == MAIL_ON_TEMPORARY_RETRY ||
+                      (m->on_temporary_failure == MAIL_ON_TEMPORARY_UNSET && w->service->retries);
     d->deadline = w->request.deadline;
     return d;
 fail:
     delivery_free(d);
     return NULL;
 }
+
+static void on_report(struct delivery_report *r);
+
+static int submit(struct send *w)
+{
+    struct delivery *d = make_delivery(w);
+
+    if (!d)
+        return -1;
+    d->owner = w;
+    d->ctx = w->service;
+    d->reply_to = w->service->loop;
+    d->on_report = on_report;
+    engine_submit(w->service->engine, d);
+    return 0;
+}
+
+/* ---- trying again ---- */
+
+static void leave_waiting(struct retrying *t)
+{
+    struct service *s = t->send->service;
+
+    if (t->prev)
+        t->prev->next = t->next;
+    else
+        s->waiting = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    t->prev = t->next = NULL;
+}
+
+/* The times are those of the last try, and what lay before it was waiting. */
+static void finish_tried(struct send *w, struct delivery_report *r)
+{
+    uint32_t total = (uint32_t)(clock_us() - w->started_us);
+
+    if (total > r->total_us) {
+        r->queue_us += total - r->total_us;
+        r->total_us = total;
+    }
+    finish(w, &r->outcome, r);
+}
+
+/* The next try, of the same bytes under the same id. */
+static void on_retry(struct loop_timer *timer)
+{
+    struct retrying *t = (struct retrying *)(void *)((char *)timer - offsetof(struct retrying, timer));
+    struct send *w = t->send;
+
+    leave_waiting(t);
+    t->tries++;
+    if (submit(w) == 0)
+        metrics_count_retry(w->service->metrics, w->message->relay);
+    else
+        finish_tried(w, t->last);       /* no memory */
+}
+
+static void note_try(struct retrying *t, const struct delivery_report *r)
+{
+    for (unsigned i = 0; i < r->n_attempts && t->n_attempts < ARRAY_LEN(t->attempts); i++)
+        t->attempts[t->n_attempts++] = r->attempts[i];
+}
+
+static struct retrying *retrying_new(struct send *w, const struct delivery_report *first)
+{
+    struct retrying *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return NULL;
+    t->send = w;
+    t->timer.on_timer = on_retry;
+    t->tries = 1;
+    note_try(t, first);
+    return t;
+}
+
+/* Takes r over when the mail is to be tried again. There is a content in it only if that was asked for, and if the
+ * relay cannot have the mail. */
+static bool try_again(struct send *w, struct delivery_report *r)
+{
+    struct service *s = w->service;
+    struct retry_case c = {.outcome = &r->outcome, .cause = &r->cause, .tries = w->retrying ? w->retrying->tries : 1,
+                           .now = loop_now(s->loop), .deadline = w->request.deadline, .took_ms = r->total_us / 1000,
+                           .pause_s = r->retry_after_s};
+    uint64_t when;
+
+    if (!r->content)
+        return false;
+    crypto_random(&c.random, sizeof(c.random));
+    when = retry_when(&c);
+    if (!when || (!w->retrying && !(w->retrying = retrying_new(w, r))))
+        return false;
+    delivery_report_free(w->retrying->last);
+    w->retrying->last = r;
+    w->message->content = r->content;
+    r->content = NULL;
+    w->retrying->next = s->waiting;
+    if (s->waiting)
+        s->waiting->prev = w->retrying;
+    s->waiting = w->retrying;
+    loop_timer_set(s->loop, &w->retrying->timer, when);
+    log_retry(w, &r->outcome, when - c.now);
+    return true;
+}
+
+/* That there was no time for one more try says less than what made it necessary. */
+static struct delivery_report *choose(const struct send *w, struct delivery_report *r)
+{
+    return w->retrying && w->retrying->last && r->outcome.code == OUTCOME_DEADLINE_EXCEEDED ? w->retrying->last : r;
+}
+
+static void on_report(struct delivery_report *r)
+{
+    struct send *w = r->owner;
+
+    if (r->late) {
+        on_late_report(r);
+    } else {
+        if (w->retrying)
+            note_try(w->retrying, r);
+        if (try_again(w, r))
+            return;
+        finish_tried(w, choose(w, r));
+    }
+    delivery_report_free(r);
+}
+
+void service_give_up(struct service *s)
+{
+    while (s->waiting) {
+        struct retrying *t = s->waiting;
+        loop_timer_clear(s->loop, &t->timer);
+        leave_waiting(t);
+        finish_tried(t->send, t->last);
+    }
+}
+
+/* ---- the way in ---- */
 
 /* Without memory for a send there is only the stack to answer from. */
 static void answer_without_memory(struct message *m, const struct send_request *r)
@@ -312,7 +485,6 @@ struct message *service_prepare(const struct service *s, struct mail *m)
 void service_send(struct service *s, struct message *m, const struct send_request *r)
 {
     struct send *w = calloc(1, sizeof(*w));
-    struct delivery *d;
 
     if (!w) {
         answer_without_memory(m, r);
@@ -324,15 +496,8 @@ void service_send(struct service *s, struct message *m, const struct send_reques
         fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "no such relay is configured");
     else if (m->n_rcpts == 0 || !m->from)
         fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "the mail has no sender or no recipient");
-    else if (!(d = make_delivery(w)))
+    else if (submit(w) != 0)
         fail(w, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, "no memory");
-    else {
-        d->owner = w;
-        d->ctx = s;
-        d->reply_to = s->loop;
-        d->on_report = on_report;
-        engine_submit(s->engine, d);
-    }
 }
 
 const char *service_relay_name(const struct service *s, size_t relay)

@@ -43,7 +43,9 @@ struct send_result {
     struct smtp_outcome outcome;
     struct smtp_outcome cause;          /* relay_unavailable */
     uint32_t retry_after_s;             /* 0: none known */
-    const struct delivery_report *report; /* address, TLS, timings, attempts; NULL when it never reached the engine */
+    const struct delivery_report *report; /* address, TLS, timings; NULL when it never reached the engine */
+    const struct delivery_attempt *attempts;    /* of all tries, in their order */
+    size_t n_attempts;
 };
 
 struct send_request {
@@ -76,6 +78,8 @@ void service_release(struct service *s, size_t bytes);
 void service_announce_stop(struct service *s);  /* readiness turns false; sends are still taken (drain_delay) */
 /* New sends: shutting_down. on_empty once nothing is running and no bytes are held. */
 void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx);
+/* At the end of a drain: mails that wait for their next try are answered with their last failure. */
+void service_give_up(struct service *s);
 bool service_is_draining(const struct service *s);
 bool service_is_ready(const struct service *s);
 struct sandbox *service_sandbox(const struct service *s);

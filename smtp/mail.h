@@ -40,6 +40,9 @@ struct mail_attachment {
 enum mail_dsn_ret { MAIL_RET_UNSET, MAIL_RET_FULL, MAIL_RET_HDRS };
 enum { MAIL_NOTIFY_NEVER = 1, MAIL_NOTIFY_SUCCESS = 2, MAIL_NOTIFY_FAILURE = 4, MAIL_NOTIFY_DELAY = 8 };
 
+/* What the sender wants when the mail fails for the moment; UNSET: what the setting of that name says. */
+enum mail_on_temporary_failure { MAIL_ON_TEMPORARY_UNSET, MAIL_ON_TEMPORARY_FAIL, MAIL_ON_TEMPORARY_RETRY };
+
 struct mail_dsn {                       /* RFC 3461: delivery status notifications asked for */
     bool wanted;                        /* the relay must offer DSN */
     enum mail_dsn_ret ret;
@@ -69,6 +72,7 @@ struct mail {
     struct mail_dsn dsn;
     bool require_tls;                   /* RFC 8689 */
     bool partial_reject;                /* partial:"reject": nothing goes out when one recipient is refused */
+    enum mail_on_temporary_failure on_temporary_failure;
     /* A finished message (RFC 5322) that raw_check has passed; then only the envelope, message_id, relay, tags,
      * metadata and what stands between them here count. p NULL: to be composed. */
     struct bytes_view raw;

@@ -68,6 +68,15 @@ bool outcome_is_temporary(const struct smtp_outcome *o)
     return o->reply_code >= 400 && o->reply_code < 500;
 }
 
+/* 450 4.7.1 to RCPT is what the usual greylists say; others say it in words, or wait for the body. */
+bool outcome_is_greylisting(const struct smtp_outcome *o)
+{
+    if (!outcome_is_temporary(o) || o->stage < STAGE_MAIL)
+        return false;
+    return (o->code == OUTCOME_RECIPIENTS_REJECTED && strcmp(o->enhanced, "4.7.1") == 0) ||
+           strcasestr(o->text, "greylist") || strcasestr(o->text, "graylist");
+}
+
 bool outcome_is_retryable(const struct smtp_outcome *o)
 {
     if (o->delivery == DELIVERY_UNKNOWN || o->delivery == DELIVERY_ACCEPTED)

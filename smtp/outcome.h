@@ -140,6 +140,7 @@ enum retry_rule outcome_retry_rule(enum outcome_code code);
  * unknown or accepted. */
 bool outcome_is_retryable(const struct smtp_outcome *o);
 bool outcome_is_temporary(const struct smtp_outcome *o);        /* its reply is a 4xx */
+bool outcome_is_greylisting(const struct smtp_outcome *o);      /* it wants the mail again in some minutes */
 
 /* A local failure: fills everything, reply fields empty. reason may be NULL. */
 void outcome_set_local(struct smtp_outcome *o, enum outcome_code code, enum stage stage, enum delivery_status d,

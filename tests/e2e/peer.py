@@ -355,7 +355,7 @@ class Peer:
     """tls_mode: "starttls", "implicit" or "none". `auth`: what AUTH offers ("" offers none). cert: a name from
     certs.py. min_tls/max_tls: ssl.TLSVersion. keeps_transaction: as Exim 4.96, a refused RCPT and 554 to the
     body leave the first MAIL open until RSET.
-    tickets: one TLS context for all sessions, so that they can be resumed."""
+    tickets: one TLS context for all sessions, so that they can be resumed. port: 0 is one that the kernel picks."""
 
     def __init__(
         self,
@@ -372,6 +372,7 @@ class Peer:
         keeps_transaction=False,
         backlog=128,
         tickets=False,
+        port=0,
     ):
         self.on = {k: v if isinstance(v, list) else [v] for k, v in (on or {}).items()}
         self.caps, self.tls_mode, self.auth, self.cert, self.keeps_transaction = (
@@ -389,7 +390,9 @@ class Peer:
         self.listener = socket.socket()
         if rcvbuf:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.listener.bind(("127.0.0.1", 0))
+        if port:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", port))
         self.listener.listen(backlog)
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.accept, daemon=True)

@@ -2,11 +2,11 @@
 from case import as_bytes, mail, read, with_member, wrong
 
 ADDRESS_LISTS = ("to", "cc", "bcc", "reply_to")
-STRINGS = ("subject", "text", "html", "relay", "partial")
+STRINGS = ("subject", "text", "html", "relay", "partial", "on_temporary_failure")
 OBJECTS = ("calendar", "list_unsubscribe", "envelope", "dsn")
 LATER = ("async", "scheduled_at", "expires_in")  # in the contract, and need a queue
-ALL = ("from", *ADDRESS_LISTS, *STRINGS, *OBJECTS, *LATER, "headers", "attachments", "tags", "metadata", "require_tls",
-       "on_temporary_failure")  # fmt: skip
+ALL = ("from", *ADDRESS_LISTS, *STRINGS, *OBJECTS, *LATER, "headers", "attachments", "tags", "metadata",
+       "require_tls")  # fmt: skip
 SCALARS = (0, 1, -1.5, 10**30, True, False)
 PNG = "iVBORw0KGgo="
 
@@ -70,6 +70,9 @@ IN_AN_OPTION = (
     ("partial", "maybe", " invalid_value"),
     ("partial", "", " invalid_value"),
     ("partial", "Allow", " invalid_value"),
+    ("on_temporary_failure", "later", " invalid_value"),
+    ("on_temporary_failure", "", " invalid_value"),
+    ("on_temporary_failure", "Retry", " invalid_value"),
     ("relay", "nowhere", " unknown_relay"),
     ("relay", "", " unknown_relay"),
     ("relay", "a\nb", " control_character"),
@@ -220,6 +223,7 @@ def readings():
     yield read("tags and metadata", mail(tags=["a", {"name": "b", "value": "c"}], metadata={"a": "b", "": ""}))
     yield read("partial", mail(partial="reject"))
     yield read("on_temporary_failure", mail(on_temporary_failure="fail"))
+    yield read("on_temporary_failure: retry", mail(on_temporary_failure="retry"))
     yield read("notify without an array", mail(dsn={"notify": "never"}))
     yield read("dsn", mail(dsn={"ret": "Full", "envid": "a b", "notify": ["DELAY", "success"]}))
     yield read("an attachment", mail(attachments=[{"filename": "a.png", "content": PNG}]))

@@ -49,7 +49,7 @@ FULL_MAIL = {
     "require_tls": True,
     "partial": "reject",
     "async": False,
-    "on_temporary_failure": "fail",
+    "on_temporary_failure": "retry",
 }
 MESSAGE = (b"From: Ann <ann@example.com>\nTo: bob@example.org\nBcc: eve@example.org\nSubject: Finished\n\n"
            b"Hi Bob\n")
@@ -62,7 +62,7 @@ FILES = [("attachment", "a.pdf", b"%PDF-1.4"), ("inline", "logo.gif", b"GIF89a")
 NOT_IN_THIS_VERSION = {
     "async": True,
     "scheduled_at": "in 10 min",
-    "on_temporary_failure": "retry",
+    "on_temporary_failure": "queue",
     "expires_in": 60,
 }
 
@@ -91,6 +91,7 @@ AGAINST_SCHEMA = {
     "text is a number": {"text": 1},
     "an unknown field": {"sbject": "x"},
     "an unknown word in partial": {"partial": "maybe"},
+    "an unknown word in on_temporary_failure": {"on_temporary_failure": "later"},
     "a header that is a number": {"headers": {"X-A": 1}},
     "a header's name that is too long": {"headers": {"X" * 77: "1"}},
     "too many headers": {"headers": [{"name": "X-A", "value": "1"}] * 201},

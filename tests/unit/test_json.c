@@ -353,6 +353,10 @@ static const struct {
     {"{" MAIL_REST ",\"relay\":\"other\"}", "/relay unknown_relay;"},
     {"{" MAIL_REST ",\"relay\":1,\"partial\":true}", "/relay wrong_type;/partial wrong_type;"},
     {"{" MAIL_REST ",\"partial\":\"maybe\"}", "/partial invalid_value;"},
+    {"{" MAIL_REST ",\"on_temporary_failure\":\"retry\"}", ""},
+    {"{" MAIL_REST ",\"on_temporary_failure\":\"Retry\"}", "/on_temporary_failure invalid_value;"},
+    {"{" MAIL_REST ",\"on_temporary_failure\":\"\"}", "/on_temporary_failure invalid_value;"},
+    {"{" MAIL_REST ",\"on_temporary_failure\":true}", "/on_temporary_failure wrong_type;"},
     {"{" MAIL_REST ",\"cc\":[\"a@b.example\",\"b@b.example\"]}", ""},
     {"{" MAIL_REST ",\"cc\":[\"a@b.example\",\"b@b.example\",\"c@b.example\"]}", "/to too_many;"},
     {"{" MAIL_REST ",\"reply_to\":[\"a@b.example\",\"b@b.example\",\"c@b.example\",\"d@b.example\"]}",
@@ -524,7 +528,8 @@ START_TEST(test_whole_mail)
         "\"subject\":\"\","
         "\"text\":\"a\\tb\\r\\n\\ud83d\\ude00\",\"headers\":[{\"name\":\"X-A\",\"value\":\"1\"},{\"name\":\"X-A\","
         "\"value\":\"2\"},"
-        "{\"name\":\"Message-Id\",\"value\":\"<own@b.example>\"}],\"relay\":\"default\",\"partial\":\"reject\"}");
+        "{\"name\":\"Message-Id\",\"value\":\"<own@b.example>\"}],\"relay\":\"default\",\"partial\":\"reject\","
+        "\"on_temporary_failure\":\"retry\"}");
     const struct mail *m = r.mail;
 
     ck_assert_int_eq(r.code, OUTCOME_SENT);
@@ -545,6 +550,7 @@ START_TEST(test_whole_mail)
     ck_assert_str_eq(m->message_id, "<own@b.example>");
     ck_assert_str_eq(m->relay, "default");
     ck_assert(m->partial_reject);
+    ck_assert_int_eq(m->on_temporary_failure, MAIL_ON_TEMPORARY_RETRY);
     json_mail_result_deinit(&r);
 }
 END_TEST

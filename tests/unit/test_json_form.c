@@ -98,7 +98,9 @@ static const struct {
     {REST "&async=0", ""},
     {REST "&scheduled_at=tomorrow", "/scheduled_at not_implemented;"},
     {REST "&on_temporary_failure=fail", ""},
-    {REST "&on_temporary_failure=retry", "/on_temporary_failure not_implemented;"},
+    {REST "&on_temporary_failure=retry", ""},
+    {REST "&on_temporary_failure=queue", "/on_temporary_failure not_implemented;"},
+    {REST "&on_temporary_failure=later", "/on_temporary_failure invalid_value;"},
     /* truths */
     {REST "&require_tls=1", ""}, {REST "&require_tls=on", ""}, {REST "&require_tls=0", ""},
     {REST "&require_tls=", "/require_tls wrong_type;"},

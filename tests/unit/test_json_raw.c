@@ -138,6 +138,9 @@ static const struct {
     {"relay=other", HEAD BODY, "/relay unknown_relay;", NULL},
     {"relay=", HEAD BODY, "/relay unknown_relay;", NULL},
     {"relay=defaul%74%00x", HEAD BODY, " control_character;", NULL},
+    {"on_temporary_failure=later", HEAD BODY, "/on_temporary_failure invalid_value;", NULL},
+    {"on_temporary_failure=", HEAD BODY, "/on_temporary_failure invalid_value;", NULL},
+    {"on_temporary=retry", HEAD BODY, "/on_temporary unknown_field;", "no such field"},
     {"form=a@b.example", HEAD BODY, "/form unknown_field;", "did you mean \"from\"?"},
     {"From=a@b.example", HEAD BODY, "/From unknown_field;", "did you mean \"from\"?"},
     {"tos=a@b.example", HEAD BODY, "/tos unknown_field;", "did you mean \"to\"?"},
@@ -172,6 +175,20 @@ START_TEST(test_refused)
     if (refused[_i].detail)
         ck_assert_msg(strstr(r.problems[0].detail, refused[_i].detail) != NULL, "%s: %s", refused[_i].query,
                       r.problems[0].detail);
+    json_mail_result_deinit(&r);
+}
+END_TEST
+
+START_TEST(test_on_temporary_failure)
+{
+    struct json_mail_result r = read_raw(BOTH "&on_temporary_failure=retr%79", HEAD BODY, sizeof(HEAD BODY) - 1);
+
+    json_case_expect(&r, "retry", "");
+    ck_assert_int_eq(r.mail->on_temporary_failure, MAIL_ON_TEMPORARY_RETRY);
+    json_mail_result_deinit(&r);
+    r = read_raw("on_temporary_failure=queue", HEAD BODY, sizeof(HEAD BODY) - 1);
+    json_case_expect(&r, "queue", "/on_temporary_failure not_implemented;");
+    ck_assert_int_eq(r.code, OUTCOME_NOT_IMPLEMENTED);
     json_mail_result_deinit(&r);
 }
 END_TEST
@@ -251,6 +268,7 @@ int main(void)
     tcase_add_loop_test(tc, test_envelopes, 0, (int)ARRAY_LEN(envelopes));
     tcase_add_loop_test(tc, test_refused, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tc, test_names_that_are_no_text);
+    tcase_add_test(tc, test_on_temporary_failure);
     tcase_add_test(tc, test_nul_and_long_lines);
     tcase_add_test(tc, test_facts);
     suite_add_tcase(suite, tc);

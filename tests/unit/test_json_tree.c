@@ -380,7 +380,7 @@ START_TEST(test_long_strings_elsewhere)
         {"'partial':'", "'", "/partial invalid_value;"},
         {"'headers':{'X':'", "'}", ""},
         {"'headers':[{'value':'','name':'", "'}]", "/headers/0 invalid_value;"},
-        {"'on_temporary_failure':'", "'", "/on_temporary_failure not_implemented;"},
+        {"'on_temporary_failure':'", "'", "/on_temporary_failure invalid_value;"},
         {"'zebra':'", "'", "/zebra unknown_field;"},
         {"'tags':['", "']", "/tags/0 too_long;"},
         {"'envelope':{'from':'", "'}", "/envelope/from invalid_address;"},

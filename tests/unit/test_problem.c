@@ -22,10 +22,10 @@ static void setup(void)
     memcpy(rcpt.enhanced, "2.1.5", sizeof("2.1.5"));
     memcpy(rcpt.text, "Ok", sizeof("Ok"));
     memcpy(report.address, "192.0.2.10", sizeof("192.0.2.10"));
-    report.n_attempts = 1;
     result = (struct send_result){.id = "0192f7c0-0000-7000-8000-000000000001", .message_id = "<m@example.com>",
                                   .relay = "default", .relay_host = "smtp.example.com", .relay_port = 587,
-                                  .relay_tls_mode = "starttls", .rcpts = rcpts, .n_rcpts = 1, .report = &report};
+                                  .relay_tls_mode = "starttls", .rcpts = rcpts, .n_rcpts = 1, .report = &report,
+                                  .attempts = report.attempts, .n_attempts = 1};
 }
 
 static void teardown(void)
@@ -169,7 +169,7 @@ START_TEST(detail_with_time_reason_and_tries)
     set_failure(OUTCOME_CONNECTION_CLOSED, STAGE_MAIL, 0, "", "");
     result.outcome.ms = 41;
     memcpy(result.outcome.reason, "Connection reset by peer", sizeof("Connection reset by peer"));
-    report.n_attempts = 2;
+    result.n_attempts = 2;
     ck_assert_str_eq(detail(), "smtp.example.com:587 (192.0.2.10) closed the connection at MAIL FROM (after 41 ms): "
                                "Connection reset by peer. It was tried 2 times. Nothing was sent.");
 }
@@ -363,7 +363,7 @@ END_TEST
 START_TEST(object_with_attempts)
 {
     set_failure(OUTCOME_CONNECTION_CLOSED, STAGE_EHLO, 0, "", "");
-    report.n_attempts = 2;
+    result.n_attempts = 2;
     report.attempts[0] = (struct delivery_attempt){OUTCOME_CONNECTION_CLOSED, STAGE_MAIL, true, 3};
     report.attempts[1] = (struct delivery_attempt){OUTCOME_CONNECTION_CLOSED, STAGE_EHLO, false, 41};
     problem_write(&(struct problem){.outcome = &result.outcome, .result = &result, .request_id = "r1"}, &out);

@@ -20,6 +20,8 @@ static struct service *service;
 static struct send_result last;
 static char last_rcpts[200];
 static unsigned answers, empties;
+static uint64_t deadline = 12345;
+static bool stop_on_submit;
 
 struct engine *engine_new(const struct engine_params *p, char err_out[200])
 {
@@ -33,6 +35,8 @@ void engine_submit(struct engine *e, struct delivery *d)
     ck_assert_ptr_nonnull(e);
     ck_assert_ptr_null(submitted);
     submitted = d;
+    if (stop_on_submit)
+        loop_stop(loop);
 }
 
 void engine_drain(struct engine *e)
@@ -52,12 +56,19 @@ void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats 
     *out = (struct engine_relay_stats){.idle = (unsigned)relay};
 }
 
+static void make_service(void)
+{
+    struct service_params p = {.config = config, .loop = loop};
+    char err[200];
+
+    service = service_new(&p, err);
+    ck_assert_ptr_nonnull(service);
+}
+
 static void setup(void)
 {
     char *argv[] = {"--default-relay=default", "--relay-url=smtp://h", "--max-waiting=1", "--max-inflight-bytes=2000",
                     NULL};
-    struct service_params p;
-    char err[200];
 
     clearenv();
     ck_assert_int_eq(log_init("json", "error", false), 0);
@@ -65,9 +76,7 @@ static void setup(void)
     ck_assert_int_eq(config_load(4, argv, &config, &errors), 0);
     ck_assert_int_eq(config_add_relay(config, "other", "127.0.0.1", 25, NULL, NULL, NULL), 0);
     loop = loop_new();
-    p = (struct service_params){.config = config, .loop = loop};
-    service = service_new(&p, err);
-    ck_assert_ptr_nonnull(service);
+    make_service();
 }
 
 static void teardown(void)
@@ -113,7 +122,7 @@ static struct mail *make_mail(void)
 
 static void send_mail(struct mail *m)
 {
-    struct send_request r = {.request_id = "r-1", .deadline = 12345, .on_done = on_done, .ctx = &answers};
+    struct send_request r = {.request_id = "r-1", .deadline = deadline, .on_done = on_done, .ctx = &answers};
     struct message *message = service_prepare(service, m);
 
     ck_assert_ptr_nonnull(message);
@@ -134,6 +143,13 @@ static struct delivery_report *make_report(enum outcome_code code, enum stage st
     r->n_rcpts = submitted->n_rcpts;
     r->rcpts = (struct smtp_outcome *)(void *)(r + 1);
     r->retry_after_s = 7;
+    if (submitted->keep_content) {
+        r->content = submitted->content;
+        r->content_n = submitted->content_n;
+        submitted->content = NULL;
+    }
+    r->n_attempts = 1;
+    r->attempts[0] = (struct delivery_attempt){.code = code, .stage = stage};
     return r;
 }
 
@@ -214,6 +230,146 @@ START_TEST(test_refused_without_the_engine)
     send_mail(m);
     ck_assert_int_eq(last.outcome.code, OUTCOME_VALIDATION_FAILED);
     ck_assert_uint_eq(answers, 2);
+}
+END_TEST
+
+/* ---- trying again ---- */
+
+static void send_to_retry(uint32_t ms)
+{
+    struct mail *m = make_mail();
+
+    deadline = loop_now(loop) + ms;
+    m->on_temporary_failure = MAIL_ON_TEMPORARY_RETRY;
+    send_mail(m);
+    ck_assert(submitted->keep_content);
+}
+
+static void report_deferred(void)
+{
+    struct delivery_report *r = make_report(OUTCOME_MESSAGE_DEFERRED, STAGE_BODY, DELIVERY_REJECTED);
+
+    r->outcome.reply_code = 451;
+    r->retry_after_s = 0;
+    delivery_free(submitted);
+    submitted = NULL;
+    r->on_report(r);
+}
+
+static bool metrics_have(const char *line)
+{
+    struct bytes_buf out;
+    bool found;
+
+    bytes_buf_init(&out, 0);
+    service_write_metrics(service, &out);
+    found = strstr(out.p, line) != NULL;
+    bytes_buf_deinit(&out);
+    return found;
+}
+
+START_TEST(test_retry)
+{
+    char id[37], content[2000];
+    size_t n;
+
+    send_to_retry(30000);
+    memcpy(id, submitted->id, sizeof(id));
+    n = submitted->content_n;
+    ck_assert_uint_lt(n, sizeof(content));
+    memcpy(content, submitted->content, n);
+    report_deferred();
+    ck_assert_uint_eq(answers, 0);
+    ck_assert_ptr_null(submitted);
+    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_OVERLOADED);  /* who waits for a try counts as waiting */
+    stop_on_submit = true;
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_ptr_nonnull(submitted);
+    ck_assert_str_eq(submitted->id, id);
+    ck_assert_uint_eq(submitted->content_n, n);
+    ck_assert_mem_eq(submitted->content, content, n);
+    ck_assert_uint_eq(submitted->deadline, deadline);
+    ck_assert_uint_eq(submitted->n_rcpts, 4);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_SENT);
+    ck_assert_str_eq(last.id, id);
+    ck_assert_uint_eq(last.n_attempts, 2);
+    ck_assert(metrics_have("mailhatch_retries_total{relay=\"other\"} 1\n"));
+    ck_assert(metrics_have("code=\"sent\",stage=\"body\",delivery=\"accepted\"} 1\n"));
+    ck_assert(!metrics_have("message_deferred"));       /* a send counts once */
+}
+END_TEST
+
+/* That the next try found no time left is not the reason. */
+START_TEST(test_retry_that_came_too_late)
+{
+    send_to_retry(30000);
+    report_deferred();
+    stop_on_submit = true;
+    ck_assert_int_eq(loop_run(loop), 0);
+    report(OUTCOME_DEADLINE_EXCEEDED, STAGE_CONNECT, DELIVERY_NOT_SENT);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_MESSAGE_DEFERRED);
+    ck_assert_uint_eq(last.n_attempts, 2);
+}
+END_TEST
+
+START_TEST(test_no_retry)
+{
+    send_mail(make_mail());
+    ck_assert(!submitted->keep_content);                /* the default of the setting is fail */
+    report_deferred();
+    ck_assert_uint_eq(answers, 1);
+    send_to_retry(100);                                 /* no time for another one */
+    report_deferred();
+    ck_assert_uint_eq(answers, 2);
+    send_to_retry(30000);
+    report(OUTCOME_MESSAGE_REJECTED, STAGE_BODY, DELIVERY_REJECTED);
+    ck_assert_uint_eq(answers, 3);
+    send_to_retry(30000);
+    report(OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY, DELIVERY_UNKNOWN);
+    ck_assert_uint_eq(answers, 4);
+    ck_assert_uint_eq(last.n_attempts, 1);
+    ck_assert(metrics_have("mailhatch_retries_total{relay=\"other\"} 0\n"));
+}
+END_TEST
+
+/* With the setting. */
+START_TEST(test_retry_by_the_setting)
+{
+    struct mail *m;
+
+    service_free(service);
+    free(config->on_temporary_failure);
+    config->on_temporary_failure = strdup("retry");
+    make_service();
+    send_mail(make_mail());
+    ck_assert(submitted->keep_content);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    m = make_mail();
+    m->on_temporary_failure = MAIL_ON_TEMPORARY_FAIL;
+    send_mail(m);
+    ck_assert(!submitted->keep_content);
+}
+END_TEST
+
+static void on_empty(void *ctx);
+
+/* A drain waits for the mail, and its end answers it. */
+START_TEST(test_retry_and_drain)
+{
+    send_to_retry(30000);
+    report_deferred();
+    service_drain(service, on_empty, &empties);
+    ck_assert_uint_eq(drained, 0);
+    service_give_up(service);
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_MESSAGE_DEFERRED);
+    ck_assert_uint_eq(last.n_attempts, 1);
+    ck_assert_uint_eq(drained, 1);
+    service_give_up(service);
+    ck_assert_uint_eq(answers, 1);
 }
 END_TEST
 
@@ -305,6 +461,11 @@ static Suite *suite(void)
     tcase_add_test(t, test_named_relay);
     tcase_add_test(t, test_refused_recipients_have_outcomes);
     tcase_add_test(t, test_refused_without_the_engine);
+    tcase_add_test(t, test_retry);
+    tcase_add_test(t, test_retry_that_came_too_late);
+    tcase_add_test(t, test_no_retry);
+    tcase_add_test(t, test_retry_by_the_setting);
+    tcase_add_test(t, test_retry_and_drain);
     tcase_add_test(t, test_late_report);
     tcase_add_test(t, test_capacity);
     tcase_add_test(t, test_drain);
