@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the end-to-end tests need beside the program's own test packages: Postfix from the system, Exim and OpenSMTPD
-# unpacked under build/servers (as packages the three conflict). Idempotent, and quick when all is there.
+# unpacked under build/servers (as packages the three conflict), and nodemailer, whose errors docs/migrating.md quotes.
+# Idempotent, and quick when all is there.
 set -eu
 cd "$(dirname "$0")/../.."
 servers=build/servers
@@ -16,6 +17,11 @@ done
 unpack=""
 [ -x $servers/exim/usr/sbin/exim4 ] || unpack="exim"
 [ -x $servers/opensmtpd/usr/sbin/smtpd ] || unpack="$unpack opensmtpd"
+# npm ci only when the lock changed: its copy inside node_modules says what is installed.
+if ! cmp -s tests/e2e/node/package-lock.json tests/e2e/node/node_modules/.installed; then
+    (cd tests/e2e/node && npm ci --loglevel=error --no-progress --ignore-scripts)
+    cp tests/e2e/node/package-lock.json tests/e2e/node/node_modules/.installed
+fi
 [ -z "$missing$unpack" ] && exit 0
 
 run=""
