@@ -27,7 +27,9 @@ struct conn_params {                    /* pointers are borrowed for the conn's 
     bool no_chunking;
     uint32_t silent_ms;                 /* CONN_SILENT after so long without a banner; UINT32_MAX: never */
     void (*on_wake)(void *ctx);
-    void *ctx;
+    /* Each line of the wire, redacted (smtp/trace.h), at most TRACE_LINES_MAX a mail; "* …" is a remark. NULL: none */
+    void (*on_trace)(void *ctx, bool from_client, const char *line);
+    void *ctx;                          /* of both */
 };
 
 enum conn_event_type {

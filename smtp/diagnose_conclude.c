@@ -221,7 +221,7 @@ static const struct {
     {DIAGNOSE_FINDING_GREETING_TOO_LATE, "Raise banner_timeout for this relay."},
     {DIAGNOSE_FINDING_DNS_LOCAL, "Remove the entry, or have the name allowed in the filter."},
     {DIAGNOSE_FINDING_CONNECTION_LIMIT, "Lower max_sessions for this relay, or ask its operator for a higher limit."},
-    {DIAGNOSE_FINDING_GREYLISTED, "Repeat it after five minutes; on_temporary_failure: queue does so by itself."},
+    {DIAGNOSE_FINDING_GREYLISTED, "Repeat it after five minutes."},
 };
 
 /* The cause as a finding says it; NULL: the step that failed says it best. Only what was seen where it failed. */

@@ -39,6 +39,8 @@ struct engine {
     size_t *first_share;                /* n_relays + 1: a relay's shares end where the next one's begin */
     struct share *shares;
     size_t n_shares;
+    void (*on_trace)(void *ctx, size_t relay, unsigned session, bool from_client, const char *line);
+    void *trace_ctx;
     atomic_bool draining;
 };
 
@@ -98,13 +100,27 @@ static void on_refusal(struct loop_msg *m)
     free(r);
 }
 
+static size_t share_of(const struct engine *e, const struct pool *p)
+{
+    size_t i = 0;
+
+    while (e->shares[i].pool != p)
+        i++;
+    return i;
+}
+
+static void on_trace(void *ctx, struct pool *p, unsigned session, bool from_client, const char *line)
+{
+    const struct engine *e = ((struct worker *)ctx)->engine;
+
+    e->on_trace(e->trace_ctx, e->shares[share_of(e, p)].relay, session, from_client, line);
+}
+
 static void on_refused(void *ctx, struct pool *p, const struct smtp_outcome *why)
 {
     const struct engine *e = ((struct worker *)ctx)->engine;
-    size_t own = 0;
+    size_t own = share_of(e, p);
 
-    while (e->shares[own].pool != p)
-        own++;
     for (size_t i = e->first_share[e->shares[own].relay]; i < e->first_share[e->shares[own].relay + 1]; i++) {
         struct refusal *r = i == own ? NULL : malloc(sizeof(*r));
         if (!r)
@@ -177,7 +193,8 @@ static int make_shares(struct engine *e, const struct engine_params *p, char err
         for (unsigned k = 0; k < n; k++, at++) {
             struct share *s = &e->shares[at];
             struct pool_params pp = {.resolver = e->resolver, .config = &s->config, .on_dirty = on_dirty,
-                                     .on_refused = n > 1 ? on_refused : NULL};
+                                     .on_refused = n > 1 ? on_refused : NULL,
+                                     .on_trace = p->on_trace ? on_trace : NULL};
             *s = (struct share){.worker = &e->workers[(i + k) % e->n_workers], .config = p->relays[i], .relay = i};
             s->config.max_sessions = part(p->relays[i].max_sessions, k, n);
             s->config.min_idle = part(p->relays[i].min_idle, k, n);
@@ -198,6 +215,8 @@ static void count_shares(struct engine *e, const struct engine_params *p)
 {
     e->n_workers = p->loops ? p->loops : 1;
     e->n_relays = p->n_relays;
+    e->on_trace = p->on_trace;
+    e->trace_ctx = p->trace_ctx;
     for (size_t i = 0; i < p->n_relays; i++) {
         unsigned n = loops_of(&p->relays[i]);
         e->n_shares += n;

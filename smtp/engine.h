@@ -20,6 +20,7 @@ struct relay_config {                   /* strings borrowed for the engine's lif
     unsigned max_sessions;              /* default 8 */
     unsigned min_idle;                  /* sessions kept open, in use or not, for mails to come; default 0 */
     unsigned pipeline_depth;            /* mails in flight on one session; default 1 */
+    bool trace;                         /* engine_params.on_trace is told of its wire */
     unsigned loops;                     /* SMTP loops that its sessions are spread over; default 1 */
     uint32_t dns_ms, connect_ms, connect_total_ms, one_flight_idle_ms, idle_ms, lifetime_ms;
     struct smtp_timeouts timeouts;
@@ -33,6 +34,10 @@ struct engine_params {
     size_t n_relays;
     /* SMTP loops, default 1 and as many as any relay wants; a relay's first one is loop (index % loops) */
     unsigned loops;
+    /* For relays with `trace`: each line of the wire, redacted; "* …" is a remark. `session` numbers the sessions of all
+     * relays. Runs on the SMTP loops' threads. May be NULL. */
+    void (*on_trace)(void *ctx, size_t relay, unsigned session, bool from_client, const char *line);
+    void *trace_ctx;
 };
 
 /* One mail on its way down. Heap object made by delivery_new; the engine owns it from submit on. */

@@ -16,6 +16,8 @@ struct pool_params {
     const struct relay_config *config;
     void (*on_dirty)(void *ctx, struct pool *p);        /* wants pool_run before the loop waits; once until then */
     void (*on_refused)(void *ctx, struct pool *p, const struct smtp_outcome *why);      /* the password; may be NULL */
+    /* Lines of a session's wire; NULL: not wanted. */
+    void (*on_trace)(void *ctx, struct pool *p, unsigned session, bool from_client, const char *line);
     void *ctx;
 };
 

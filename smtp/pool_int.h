@@ -17,6 +17,7 @@ struct pool_conn {
     struct list in_hand;                /* ROOMY, BUSY: deliveries, in the order in which they are answered */
     uint64_t began, idle_since, dies_at;        /* ms */
     unsigned mails;                     /* that it is done with */
+    unsigned number;                    /* names it in a trace */
     unsigned flights;                   /* of the session, as far as they are counted */
     bool rested;                        /* was idle: it may have died unseen */
     bool silent;                        /* CONNECTING: no banner came; the probe's answer concerns it */

@@ -33,8 +33,16 @@ static void on_wake(void *ctx)
     pool_pump(ctx);
 }
 
+static void on_trace(void *ctx, bool from_client, const char *line)
+{
+    struct pool_conn *pc = ctx;
+
+    pc->pool->p.on_trace(pc->pool->p.ctx, pc->pool, pc->number, from_client, line);
+}
+
 static int open_one(struct pool *p)
 {
+    static atomic_uint sessions;
     const struct relay_config *config = p->relay.config;
     struct pool_conn *pc = calloc(1, sizeof(*pc));
     struct conn_params cp = {
@@ -47,12 +55,14 @@ static int open_one(struct pool *p)
         .no_chunking = p->relay.one_flight_off,
         .silent_ms = silent_ms(config),
         .on_wake = on_wake,
+        .on_trace = p->p.on_trace && config->trace ? on_trace : NULL,
         .ctx = pc,
     };
 
     if (!pc)
         return -1;
     pc->pool = p;
+    pc->number = 1 + atomic_fetch_add_explicit(&sessions, 1, memory_order_relaxed);
     pc->state = POOL_CONNECTING;
     list_init(&pc->in_hand);
     pc->began = pool_now(p);

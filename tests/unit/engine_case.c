@@ -20,6 +20,7 @@ struct relay_config ec_config;
 struct engine *ec_engine;
 struct peer *ec_peer;
 static struct cert_set certs;
+void (*ec_on_trace)(void *ctx, size_t relay, unsigned session, bool from_client, const char *line);
 char ec_owner;
 
 static void *home_run(void *ctx)
@@ -66,7 +67,7 @@ void ec_teardown(void)
 /* With TLS in a rule, certs must have been made. */
 void ec_start(const struct peer_rule *rules, size_t n)
 {
-    struct engine_params p = {.relays = &ec_config, .n_relays = 1, .loops = 1};
+    struct engine_params p = {.relays = &ec_config, .n_relays = 1, .loops = 1, .on_trace = ec_on_trace};
     char err[200];
 
     if (n) {

@@ -9,6 +9,7 @@
 extern struct relay_config ec_config;      /* of the one relay; to be changed before start */
 extern struct engine *ec_engine;           /* freed by teardown, unless the test did and set it NULL */
 extern struct peer *ec_peer;
+extern void (*ec_on_trace)(void *ctx, size_t relay, unsigned session, bool from_client, const char *line);
 extern char ec_owner;                      /* &ec_owner is each delivery's owner */
 
 void ec_setup(void);                       /* a checked fixture, as teardown */

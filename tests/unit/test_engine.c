@@ -145,6 +145,56 @@ START_TEST(starttls_with_auth)
 }
 END_TEST
 
+static struct bytes_buf traced;
+
+static void note_trace(void *ctx, size_t relay, unsigned session, bool from_client, const char *line)
+{
+    (void)ctx;
+    ck_assert_uint_eq(relay, 0);
+    ck_assert_uint_eq(session, 1);
+    bytes_buf_printf(&traced, "%s%s\n", line[0] == '*' ? "" : from_client ? "C: " : "S: ", line);
+}
+
+/* The whole conversation, and neither the password nor the mail's text. */
+START_TEST(a_trace)
+{
+    bytes_buf_init(&traced, 0);
+    ec_on_trace = note_trace;
+    ec_use_tls(SMTP_TLS_STARTTLS);
+    ec_config.trace = true;
+    ec_config.user = "ann";
+    ec_config.password = "hunter2hunter2";
+    ec_start(&(struct peer_rule){.starttls = true, .auth = true}, 1);
+    ec_assert_sent(ec_send_one(1));
+    ec_assert_sent(ec_send_one(2));
+    engine_free(ec_engine);             /* its thread writes the trace */
+    ec_engine = NULL;
+    ck_assert_ptr_nonnull(strstr(traced.p, "* connected to 127.0.0.1 port "));
+    ck_assert_ptr_nonnull(strstr(traced.p, "C: STARTTLS\nS: 220 "));
+    ck_assert_ptr_nonnull(strstr(traced.p, "* TLSv1.3, "));
+    ck_assert_ptr_nonnull(strstr(traced.p, "C: AUTH PLAIN ***\nS: 235"));
+    ck_assert_ptr_nonnull(strstr(traced.p, "C: MAIL FROM:<ann@example.com>\n"));
+    ck_assert_ptr_nonnull(strstr(traced.p, "C: BDAT 1000 LAST\n"));
+    ck_assert_ptr_null(strstr(traced.p, "hunter2"));
+    ck_assert_ptr_null(strstr(traced.p, "AGFubgBodW50ZXIy"));
+    ck_assert_ptr_null(strstr(traced.p, "Subject"));
+    ck_assert_ptr_null(strstr(traced.p, "xxxx"));
+    bytes_buf_deinit(&traced);
+    ec_on_trace = NULL;
+}
+END_TEST
+
+START_TEST(no_trace_unless_asked)
+{
+    bytes_buf_init(&traced, 0);
+    ec_on_trace = note_trace;
+    ec_start(&(struct peer_rule){0}, 1);
+    ec_assert_sent(ec_send_one(1));
+    ck_assert_ptr_null(traced.p);
+    ec_on_trace = NULL;
+}
+END_TEST
+
 START_TEST(implicit_tls)
 {
     ec_use_tls(SMTP_TLS_IMPLICIT);
@@ -572,6 +622,8 @@ static TCase *tls(void)
     TCase *t = tcase_create("tls");
 
     tcase_add_test(t, starttls_with_auth);
+    tcase_add_test(t, a_trace);
+    tcase_add_test(t, no_trace_unless_asked);
     tcase_add_test(t, implicit_tls);
     tcase_add_test(t, untrusted_certificate);
     tcase_add_test(t, tls_on_a_plaintext_port);
