@@ -351,6 +351,7 @@ START_TEST(test_retry_by_the_setting)
     m->on_temporary_failure = MAIL_ON_TEMPORARY_FAIL;
     send_mail(m);
     ck_assert(!submitted->keep_content);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
 }
 END_TEST
 
