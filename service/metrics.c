@@ -1,6 +1,7 @@
 #include "service/metrics.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,23 @@ static const struct bucket {
     {2500000, "2.5"}, {5000000, "5"},   {10000000, "10"}, {30000000, "30"},
 };
 
+/* One loop counts and another one reads, so a number is atomic; there is one writer, so adding is a load and a store.
+ * What a number belongs to (a route's name, a send's labels) is written before it and never changes. */
+typedef _Atomic uint64_t counter;
+
+static uint64_t value_of(const counter *c)
+{
+    return atomic_load_explicit(c, memory_order_acquire);
+}
+
+static void add(counter *c, uint64_t n)
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_release);
+}
+
 struct histogram {
-    uint64_t counts[ARRAY_LEN(buckets) + 1];            /* each alone; added up when written */
-    uint64_t sum_us;
+    counter counts[ARRAY_LEN(buckets) + 1];             /* each alone; added up when written */
+    counter sum_us;
 };
 
 enum phase { PHASE_QUEUE, PHASE_CONNECT, PHASE_TLS, PHASE_AUTH, PHASE_SEND, PHASE_TOTAL, PHASE_COUNT };
@@ -37,29 +52,33 @@ struct route {
 struct http_count {
     size_t route;
     int status;
-    uint64_t n;
+    counter n;
 };
 
-struct send_count {
-    uint64_t n;                         /* 0: the place is free */
+struct send_labels {
     size_t relay;
     enum outcome_code code;
     enum stage stage;
     enum delivery_status delivery;
 };
 
+struct send_count {
+    counter n;                          /* 0: the place is free */
+    struct send_labels labels;
+};
+
 struct relay_metrics {
     struct histogram phases[PHASE_COUNT];
-    uint64_t late, retries;
+    counter late, retries;
 };
 
 struct metrics {
     struct route routes[ROUTES_MAX];
-    size_t n_routes;
+    counter n_routes;
     struct http_count http[STATUSES_MAX];
-    size_t n_http;
+    counter n_http;
     struct send_count sends[SENDS_MAX];
-    uint64_t dropped;                   /* observations for which a table had no place */
+    counter dropped;                    /* observations for which a table had no place */
     size_t n_relays;
     struct relay_metrics relays[];
 };
@@ -78,56 +97,78 @@ void metrics_free(struct metrics *m)
     free(m);
 }
 
+/* ---- counting ---- */
+
 static void observe(struct histogram *h, uint64_t us)
 {
     size_t i = 0;
 
     while (i < ARRAY_LEN(buckets) && us > buckets[i].us)
         i++;
-    h->counts[i]++;
-    h->sum_us += us;
+    add(&h->counts[i], 1);
+    add(&h->sum_us, us);
+}
+
+/* ROUTES_MAX when the table is full. */
+static size_t find_route(struct metrics *m, const char *name)
+{
+    size_t r = 0, n = value_of(&m->n_routes);
+
+    while (r < n && strncmp(m->routes[r].name, name, sizeof(m->routes[r].name) - 1) != 0)
+        r++;
+    if (r < n || r == ROUTES_MAX)
+        return r;
+    snprintf(m->routes[r].name, sizeof(m->routes[r].name), "%s", name);
+    add(&m->n_routes, 1);
+    return r;
+}
+
+static void count_status(struct metrics *m, size_t route, int status, uint64_t by)
+{
+    size_t i = 0, n = value_of(&m->n_http);
+
+    while (i < n && (m->http[i].route != route || m->http[i].status != status))
+        i++;
+    if (i == STATUSES_MAX) {
+        add(&m->dropped, by);
+        return;
+    }
+    if (i == n) {
+        m->http[i].route = route;
+        m->http[i].status = status;
+        add(&m->n_http, 1);
+    }
+    add(&m->http[i].n, by);
 }
 
 void metrics_count_http(struct metrics *m, const char *route, int status, uint64_t us)
 {
-    size_t r = 0, i = 0;
+    size_t r = find_route(m, route);
 
-    while (r < m->n_routes && strncmp(m->routes[r].name, route, sizeof(m->routes[r].name) - 1) != 0)
-        r++;
     if (r == ROUTES_MAX) {
-        m->dropped++;
+        add(&m->dropped, 1);
         return;
-    }
-    if (r == m->n_routes) {
-        snprintf(m->routes[r].name, sizeof(m->routes[r].name), "%s", route);
-        m->n_routes++;
     }
     observe(&m->routes[r].seconds, us);
-    while (i < m->n_http && (m->http[i].route != r || m->http[i].status != status))
-        i++;
-    if (i == STATUSES_MAX) {
-        m->dropped++;
-        return;
-    }
-    if (i == m->n_http)
-        m->http[m->n_http++] = (struct http_count){.route = r, .status = status};
-    m->http[i].n++;
+    count_status(m, r, status, 1);
 }
 
-/* The place of one set of labels: open addressing; NULL when the table is full. */
-static struct send_count *find_send(struct metrics *m, size_t relay, const struct smtp_outcome *o)
+/* Open addressing. */
+static void count_labels(struct metrics *m, const struct send_labels *l, uint64_t by)
 {
-    enum stage stage = o->code == OUTCOME_SENT ? STAGE_BODY : o->stage;
-    size_t h = ((relay * 131 + (size_t)o->code) * 31 + (size_t)stage) * 7 + (size_t)o->delivery;
+    size_t h = ((l->relay * 131 + (size_t)l->code) * 31 + (size_t)l->stage) * 7 + (size_t)l->delivery;
 
     for (size_t i = 0; i < SENDS_MAX; i++) {
         struct send_count *c = &m->sends[(h + i) % SENDS_MAX];
-        if (c->n == 0)
-            *c = (struct send_count){0, relay, o->code, stage, o->delivery};
-        if (c->n == 0 || (c->relay == relay && c->code == o->code && c->stage == stage && c->delivery == o->delivery))
-            return c;
+        if (value_of(&c->n) == 0)
+            c->labels = *l;
+        if (c->labels.relay == l->relay && c->labels.code == l->code && c->labels.stage == l->stage &&
+            c->labels.delivery == l->delivery) {
+            add(&c->n, by);
+            return;
+        }
     }
-    return NULL;
+    add(&m->dropped, by);
 }
 
 /* A reused session has no connect, tls and auth of its own; zeros would hide what those cost. */
@@ -145,12 +186,9 @@ static void observe_phases(struct relay_metrics *r, const struct delivery_report
 void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outcome *o,
                         const struct delivery_report *report)
 {
-    struct send_count *c = find_send(m, relay, o);
+    struct send_labels l = {relay, o->code, o->code == OUTCOME_SENT ? STAGE_BODY : o->stage, o->delivery};
 
-    if (c)
-        c->n++;
-    else
-        m->dropped++;
+    count_labels(m, &l, 1);
     if (report && relay < m->n_relays)
         observe_phases(&m->relays[relay], report);
 }
@@ -158,13 +196,56 @@ void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outco
 void metrics_count_retry(struct metrics *m, size_t relay)
 {
     if (relay < m->n_relays)
-        m->relays[relay].retries++;
+        add(&m->relays[relay].retries, 1);
 }
 
 void metrics_count_late(struct metrics *m, size_t relay)
 {
     if (relay < m->n_relays)
-        m->relays[relay].late++;
+        add(&m->relays[relay].late, 1);
+}
+
+/* ---- summing up ---- */
+
+static void add_histogram(struct histogram *to, const struct histogram *from)
+{
+    for (size_t i = 0; i < ARRAY_LEN(from->counts); i++)
+        add(&to->counts[i], value_of(&from->counts[i]));
+    add(&to->sum_us, value_of(&from->sum_us));
+}
+
+static void add_http(struct metrics *to, const struct metrics *from)
+{
+    size_t n_routes = value_of(&from->n_routes), n_http = value_of(&from->n_http);
+    size_t place[ROUTES_MAX];           /* of each route of `from` in `to` */
+
+    for (size_t r = 0; r < n_routes; r++) {
+        place[r] = find_route(to, from->routes[r].name);
+        if (place[r] < ROUTES_MAX)
+            add_histogram(&to->routes[place[r]].seconds, &from->routes[r].seconds);
+    }
+    for (size_t i = 0; i < n_http; i++) {
+        const struct http_count *c = &from->http[i];
+        if (c->route < n_routes && place[c->route] < ROUTES_MAX)        /* else a route that came just now */
+            count_status(to, place[c->route], c->status, value_of(&c->n));
+    }
+}
+
+static void add_metrics(struct metrics *to, const struct metrics *from)
+{
+    add_http(to, from);
+    for (size_t i = 0; i < SENDS_MAX; i++) {
+        uint64_t n = value_of(&from->sends[i].n);
+        if (n)
+            count_labels(to, &from->sends[i].labels, n);
+    }
+    for (size_t r = 0; r < to->n_relays; r++) {
+        for (size_t p = 0; p < PHASE_COUNT; p++)
+            add_histogram(&to->relays[r].phases[p], &from->relays[r].phases[p]);
+        add(&to->relays[r].late, value_of(&from->relays[r].late));
+        add(&to->relays[r].retries, value_of(&from->relays[r].retries));
+    }
+    add(&to->dropped, value_of(&from->dropped));
 }
 
 /* ---- writing ---- */
@@ -192,12 +273,12 @@ static void write_histogram(struct bytes_buf *out, const char *name, const char 
     uint64_t n = 0;
 
     for (size_t i = 0; i <= ARRAY_LEN(buckets); i++) {
-        n += h->counts[i];
+        n += value_of(&h->counts[i]);
         bytes_buf_printf(out, "mailhatch_%s_bucket{%s,le=\"%s\"} %" PRIu64 "\n", name, labels,
                          i < ARRAY_LEN(buckets) ? buckets[i].le : "+Inf", n);
     }
-    bytes_buf_printf(out, "mailhatch_%s_sum{%s} %" PRIu64 ".%06" PRIu64 "\n", name, labels, h->sum_us / 1000000,
-                     h->sum_us % 1000000);
+    bytes_buf_printf(out, "mailhatch_%s_sum{%s} %" PRIu64 ".%06" PRIu64 "\n", name, labels,
+                     value_of(&h->sum_us) / 1000000, value_of(&h->sum_us) % 1000000);
     bytes_buf_printf(out, "mailhatch_%s_count{%s} %" PRIu64 "\n", name, labels, n);
 }
 
@@ -207,13 +288,14 @@ static void write_http(const struct metrics *m, struct bytes_buf *out)
 
     bytes_buf_init(&labels, 0);
     family(out, "http_requests_total", "counter", "HTTP requests answered.");
-    for (size_t i = 0; i < m->n_http; i++) {
+    for (size_t i = 0; i < value_of(&m->n_http); i++) {
         bytes_buf_add_str(out, "mailhatch_http_requests_total{");
         label(out, "route", m->routes[m->http[i].route].name);
-        bytes_buf_printf(out, ",status=\"%d\"} %" PRIu64 "\n", m->http[i].status, m->http[i].n);
+        bytes_buf_printf(out, ",status=\"%d\"} %" PRIu64 "\n", m->http[i].status,
+                         value_of(&m->http[i].n));
     }
     family(out, "http_request_duration_seconds", "histogram", "Time from a request's headers to its answer.");
-    for (size_t i = 0; i < m->n_routes; i++) {
+    for (size_t i = 0; i < value_of(&m->n_routes); i++) {
         labels.n = 0;
         label(&labels, "route", m->routes[i].name);
         if (labels.p)
@@ -226,13 +308,14 @@ static void write_sends(const struct metrics *m, const struct metrics_gauges *g,
 {
     family(out, "sends_total", "counter", "Mails by what became of them.");
     for (size_t i = 0; i < SENDS_MAX; i++) {
-        const struct send_count *c = &m->sends[i];
-        if (!c->n)
+        const struct send_labels *l = &m->sends[i].labels;
+        uint64_t n = value_of(&m->sends[i].n);
+        if (!n)
             continue;
         bytes_buf_add_str(out, "mailhatch_sends_total{");
-        label(out, "relay", c->relay < m->n_relays ? g->relay_names[c->relay] : "");
-        bytes_buf_printf(out, ",code=\"%s\",stage=\"%s\",delivery=\"%s\"} %" PRIu64 "\n", outcome_code_name(c->code),
-                         stage_name(c->stage), delivery_name(c->delivery), c->n);
+        label(out, "relay", l->relay < m->n_relays ? g->relay_names[l->relay] : "");
+        bytes_buf_printf(out, ",code=\"%s\",stage=\"%s\",delivery=\"%s\"} %" PRIu64 "\n", outcome_code_name(l->code),
+                         stage_name(l->stage), delivery_name(l->delivery), n);
     }
     family(out, "send_phase_seconds", "histogram",
            "Time a send spent in each phase; connect, tls and auth only where a session was opened.");
@@ -286,14 +369,14 @@ static void write_relays(const struct metrics *m, const struct metrics_gauges *g
     family(out, "retries_total", "counter", "Mails tried again within their request, once for each further try.");
     for (size_t r = 0; r < m->n_relays; r++)
         bytes_buf_printf(out, "mailhatch_retries_total{relay=\"%s\"} %" PRIu64 "\n", g->relay_names[r],
-                         m->relays[r].retries);
+                         value_of(&m->relays[r].retries));
     family(out, "late_verdicts_total", "counter", "Replies that came after outcome_unknown had been answered.");
     for (size_t r = 0; r < m->n_relays; r++)
         bytes_buf_printf(out, "mailhatch_late_verdicts_total{relay=\"%s\"} %" PRIu64 "\n", g->relay_names[r],
-                         m->relays[r].late);
+                         value_of(&m->relays[r].late));
 }
 
-void metrics_write(const struct metrics *m, const struct metrics_gauges *g, struct bytes_buf *out)
+static void write_sum(const struct metrics *m, const struct metrics_gauges *g, struct bytes_buf *out)
 {
     write_http(m, out);
     write_sends(m, g, out);
@@ -303,7 +386,21 @@ void metrics_write(const struct metrics *m, const struct metrics_gauges *g, stru
     family(out, "inflight_bytes", "gauge", "Bytes of request bodies held.");
     bytes_buf_printf(out, "mailhatch_inflight_bytes %zu\n", g->inflight_bytes);
     family(out, "metrics_dropped_total", "counter", "Observations for which a table had no place.");
-    bytes_buf_printf(out, "mailhatch_metrics_dropped_total %" PRIu64 "\n", m->dropped);
+    bytes_buf_printf(out, "mailhatch_metrics_dropped_total %" PRIu64 "\n", value_of(&m->dropped));
     family(out, "build_info", "gauge", "The version that runs.");
     bytes_buf_add_str(out, "mailhatch_build_info{version=\"" MAILHATCH_VERSION "\"} 1\n");
+}
+
+void metrics_write(struct metrics *const *all, size_t n, const struct metrics_gauges *g, struct bytes_buf *out)
+{
+    struct metrics *sum = metrics_new(all[0]->n_relays);
+
+    if (!sum) {
+        out->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        add_metrics(sum, all[i]);
+    write_sum(sum, g, out);
+    metrics_free(sum);
 }

@@ -1,8 +1,8 @@
 #ifndef SERVICE_METRICS_H
 #define SERVICE_METRICS_H
-/* Counters and histograms for /metrics, in tables of fixed size: an observation never allocates. One thread. Labels
- * are relays, codes, stages, phases, routes and statuses of ours; never an address, a tag or anything else a caller
- * or a server may choose. */
+/* Counters and histograms for /metrics, in tables of fixed size: an observation never allocates. Each loop counts in
+ * one of its own, and any thread may write them all as one. Labels are relays, codes, stages, phases, routes and statuses
+ * of ours; never an address, a tag or anything else a caller or a server may choose. */
 #include "smtp/engine.h"
 
 struct metrics;
@@ -22,6 +22,6 @@ void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outco
                         const struct delivery_report *report);
 void metrics_count_retry(struct metrics *m, size_t relay);
 void metrics_count_late(struct metrics *m, size_t relay);
-void metrics_write(const struct metrics *m, const struct metrics_gauges *g,
-                   struct bytes_buf *out); /* Prometheus text format 0.0.4 */
+/* Prometheus text format 0.0.4: the sums over n of them (at least one), of the same relays. */
+void metrics_write(struct metrics *const *all, size_t n, const struct metrics_gauges *g, struct bytes_buf *out);
 #endif

@@ -600,5 +600,5 @@ void service_write_metrics(struct service *s, struct bytes_buf *out)
 
     for (size_t i = 0; i < s->n_relays; i++)
         engine_get_stats(s->engine, i, &s->stats[i]);
-    metrics_write(s->metrics, &g, out);
+    metrics_write(&s->metrics, 1, &g, out);
 }

@@ -7,7 +7,8 @@
 
 /* Metrics: sums, buckets at their edges, and tables that are full. */
 
-static struct metrics *m;
+static struct metrics *m, *all[3];
+static size_t n_all = 1;
 static struct bytes_buf out;
 static const char *const names[] = {"main", "bulk"};
 static const struct engine_relay_stats stats[] = {
@@ -26,14 +27,16 @@ static const struct engine_relay_stats stats[] = {
 
 static void setup(void)
 {
-    m = metrics_new(ARRAY_LEN(names));
-    ck_assert_ptr_nonnull(m);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        ck_assert_ptr_nonnull(all[i] = metrics_new(ARRAY_LEN(names)));
+    m = all[0];
     bytes_buf_init(&out, 0);
 }
 
 static void teardown(void)
 {
-    metrics_free(m);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        metrics_free(all[i]);
     bytes_buf_deinit(&out);
 }
 
@@ -42,7 +45,7 @@ static void write_all(void)
     const struct metrics_gauges g = {.waiting_requests = 5, .inflight_bytes = 6, .relays = stats, .relay_names = names};
 
     bytes_buf_deinit(&out);
-    metrics_write(m, &g, &out);
+    metrics_write(all, n_all, &g, &out);
     ck_assert(!out.failed);
 }
 
@@ -183,6 +186,40 @@ START_TEST(test_full_table_of_sends)
 }
 END_TEST
 
+/* Three loops: what each has counted is added, whatever place it has in the tables of each. */
+START_TEST(test_sums)
+{
+    struct smtp_outcome sent = make_outcome(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    struct smtp_outcome refused = make_outcome(OUTCOME_AUTH_FAILED, STAGE_AUTH, DELIVERY_NOT_SENT);
+    struct delivery_report report = {.send_us = 50, .total_us = 50};
+
+    n_all = ARRAY_LEN(all);
+    for (int i = 0; i < 10; i++) {
+        metrics_count_http(all[0], "a", 200, 1000);
+        metrics_count_http(all[1], "b", 404, 2000);
+        metrics_count_http(all[1], "a", 200, 3000000);
+        metrics_count_http(all[2], "a", 503, 1000);
+        metrics_count_send(all[i % 3], 0, &sent, &report);
+        metrics_count_send(all[2], 1, &refused, NULL);
+        metrics_count_retry(all[i % 2], 1);
+    }
+    metrics_count_late(all[1], 0);
+    metrics_count_late(all[2], 0);
+    write_all();
+    assert_line("mailhatch_http_requests_total{route=\"a\",status=\"200\"} 20");
+    assert_line("mailhatch_http_requests_total{route=\"a\",status=\"503\"} 10");
+    assert_line("mailhatch_http_requests_total{route=\"b\",status=\"404\"} 10");
+    ck_assert_uint_eq(count_lines("mailhatch_http_requests_total{"), 3);
+    assert_line("mailhatch_http_request_duration_seconds_bucket{route=\"a\",le=\"0.001\"} 20");
+    assert_line("mailhatch_http_request_duration_seconds_sum{route=\"a\"} 30.020000");
+    assert_line("mailhatch_sends_total{relay=\"main\",code=\"sent\",stage=\"body\",delivery=\"accepted\"} 10");
+    assert_line("mailhatch_sends_total{relay=\"bulk\",code=\"auth_failed\",stage=\"auth\",delivery=\"not_sent\"} 10");
+    assert_line("mailhatch_send_phase_seconds_count{relay=\"main\",phase=\"total\"} 10");
+    assert_line("mailhatch_retries_total{relay=\"bulk\"} 10");
+    assert_line("mailhatch_late_verdicts_total{relay=\"main\"} 2");
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("metrics");
@@ -195,6 +232,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_families);
     tcase_add_test(t, test_full_tables);
     tcase_add_test(t, test_full_table_of_sends);
+    tcase_add_test(t, test_sums);
     suite_add_tcase(s, t);
     return s;
 }
