@@ -74,8 +74,8 @@ const struct hint_row hint_rows[] = {
      .hint = "Look for a firewall that inspects TLS between this machine and {host}: the handshake began, and no "
              "answer came."},
     {OUTCOME_TIMEOUT, .stage = STAGE_EHLO,
-     .hint = "Have this machine's address given a name in reverse DNS: servers that look it up, as {host} seems to, "
-             "answer EHLO late without one."},
+     .hint = "Raise command_timeout for this relay (and timeout, if it is set): {host} has not answered EHLO yet, "
+             "most often because it looks this machine's name up in DNS first."},
     {OUTCOME_TIMEOUT, .stage = STAGE_AUTH,
      .hint = "Raise command_timeout for this relay (and timeout, if it is set): {host} has not judged the login "
              "yet, most often because its user directory is slow."},
@@ -237,6 +237,9 @@ const struct hint_row hint_rows[] = {
     {OUTCOME_RELAY_RATE_LIMITED, .provider = PROVIDER_GMAIL,
      .hint = "Wait until tomorrow if the day's mails are used up: Gmail sends 500 a day for an account, Google "
              "Workspace 2,000."},
+    {OUTCOME_RELAY_RATE_LIMITED, .provider = PROVIDER_MICROSOFT, .says = "IP reputation",
+     .hint = "Send more slowly: Microsoft 365 does not trust this machine's address yet, and takes few mails from "
+             "it."},
     {OUTCOME_RELAY_RATE_LIMITED, .provider = PROVIDER_MICROSOFT,
      .hint = "Send more slowly: Microsoft 365 takes 30 mails a minute from a mailbox."},
     {OUTCOME_RELAY_RATE_LIMITED, .provider = PROVIDER_SES, .says = "daily",
@@ -250,16 +253,22 @@ const struct hint_row hint_rows[] = {
      .hint = "Use a From domain that exists in DNS: {host} cannot find this one."},
     {OUTCOME_SENDER_REJECTED, .facts = FACT_TEMPORARY,
      .hint = "Send it again after a minute: {host} refuses this sender for now only."},
+    {OUTCOME_SENDER_REJECTED, .provider = PROVIDER_GMAIL, .says = "credentials for relay|relay denied",
+     .hint = "Add this machine's address to the SMTP relay service (Google Admin console, Apps, Gmail, Routing): "
+             "Google does not know it there."},
     {OUTCOME_SENDER_REJECTED, .enhanced = "5.4.5",
      .hint = "Wait until tomorrow: the account's daily quota at {host} is used up."},
     {OUTCOME_SENDER_REJECTED, .enhanced = "5.7.30",
      .hint = "Configure another relay: Microsoft takes no passwords (basic authentication) on {host} any more."},
+    {OUTCOME_SENDER_REJECTED, .provider = PROVIDER_MICROSOFT, .enhanced = "5.1.8",
+     .hint = "Have an administrator unblock the sending mailbox (Microsoft Defender portal, Restricted entities): "
+             "Microsoft 365 has blocked it for sending spam."},
     {OUTCOME_SENDER_REJECTED, .enhanced = "5.1.8",
      .hint = "Use a From domain that exists in DNS: {host} cannot find this one."},
-    {OUTCOME_SENDER_REJECTED, .says = "SendAsDenied|5.7.60|send as this sender",
+    {OUTCOME_SENDER_REJECTED, .enhanced = "5.7.60",
      .hint = "Use the mailbox's own address as From, or have an administrator give this account the permission "
              "\"Send as\" for it."},
-    {OUTCOME_SENDER_REJECTED, .provider = PROVIDER_MICROSOFT,
+    {OUTCOME_SENDER_REJECTED, .says = "SendAsDenied|send as this sender",
      .hint = "Use the mailbox's own address as From, or have an administrator give this account the permission "
              "\"Send as\" for it."},
     {OUTCOME_SENDER_REJECTED, .provider = PROVIDER_SES,
@@ -294,6 +303,9 @@ const struct hint_row hint_rows[] = {
     {OUTCOME_RECIPIENTS_REJECTED, .enhanced = "5.7.64",
      .hint = "Have an administrator add this machine's address to the connector in the Exchange admin center: "
              "Microsoft 365 does not know on whose behalf it sends."},
+    {OUTCOME_RECIPIENTS_REJECTED, .provider = PROVIDER_GMAIL, .says = "credentials for relay|relay denied",
+     .hint = "Add this machine's address to the SMTP relay service (Google Admin console, Apps, Gmail, Routing): "
+             "Google does not know it there."},
     {OUTCOME_RECIPIENTS_REJECTED, .facts = FACT_NO_USER, .says = "relay",
      .hint = "Set user and password for this relay: without a login {host} takes mail for its own domains only."},
     {OUTCOME_RECIPIENTS_REJECTED, .facts = FACT_USER, .says = "relay",
@@ -315,6 +327,9 @@ const struct hint_row hint_rows[] = {
      .hint = "Correct the address: the recipient's organization does not know it."},
     {OUTCOME_RECIPIENTS_REJECTED, .enhanced = "5.4.5",
      .hint = "Wait until tomorrow: the account's daily quota at {host} is used up."},
+    {OUTCOME_RELAY_DENIED, .provider = PROVIDER_GMAIL,
+     .hint = "Add this machine's address to the SMTP relay service (Google Admin console, Apps, Gmail, Routing): "
+             "Google does not know it there."},
     {OUTCOME_RELAY_DENIED, .facts = FACT_USER,
      .hint = "Ask the operator of {host} to let this account send to other domains: it is logged in and may not."},
 
@@ -329,7 +344,7 @@ const struct hint_row hint_rows[] = {
      .hint = "Send it again later: it helps once the recipient has made room."},
     {OUTCOME_DATA_REJECTED, .facts = FACT_TEMPORARY,
      .hint = "Send it again after a minute: {host} refuses the mail for now only."},
-    {OUTCOME_MESSAGE_REJECTED, .says = "SendAsDenied|5.7.60|send as this sender",
+    {OUTCOME_MESSAGE_REJECTED, .says = "SendAsDenied|send as this sender",
      .hint = "Use the mailbox's own address as From, or have an administrator give this account the permission "
              "\"Send as\" for it."},
     {OUTCOME_MESSAGE_REJECTED, .enhanced = "5.2.252",
@@ -340,6 +355,9 @@ const struct hint_row hint_rows[] = {
              "\"Send as\" for it."},
     {OUTCOME_MESSAGE_REJECTED, .says = "SubmissionQuotaExceeded",
      .hint = "Wait until tomorrow: Microsoft 365 lets a mailbox send to 10,000 recipients a day."},
+    {OUTCOME_MESSAGE_REJECTED, .provider = PROVIDER_MICROSOFT, .enhanced = "5.1.8",
+     .hint = "Have an administrator unblock the sending mailbox (Microsoft Defender portal, Restricted entities): "
+             "Microsoft 365 has blocked it for sending spam."},
     {OUTCOME_MESSAGE_REJECTED, .enhanced = "5.4.5",
      .hint = "Wait until tomorrow: the account's daily quota at {host} is used up."},
     {OUTCOME_MESSAGE_REJECTED, .enhanced = "5.7.30",

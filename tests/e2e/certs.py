@@ -47,9 +47,10 @@ subjectAltName = DNS:localhost,IP:127.0.0.1
 
 
 # Hosts of providers: in tests the resolver shim leads them to a scripted peer, which has a certificate for them.
-PROVIDERS = """smtp.gmail.com smtp.office365.com smtp-mail.outlook.com contoso-com.mail.protection.outlook.com
-    smtp.mail.yahoo.com smtp.mail.me.com email-smtp.eu-west-1.amazonaws.com smtp.sendgrid.net smtp.mailgun.org
-    smtp.postmarkapp.com smtp-relay.brevo.com in-v3.mailjet.com smtp.resend.com""".split()
+PROVIDERS = """smtp.gmail.com smtp-relay.gmail.com smtp.office365.com smtp-mail.outlook.com
+    contoso-com.mail.protection.outlook.com smtp.mail.yahoo.com smtp.mail.me.com email-smtp.eu-west-1.amazonaws.com
+    smtp.sendgrid.net smtp.mailgun.org smtp.postmarkapp.com smtp-relay.brevo.com
+    in-v3.mailjet.com smtp.resend.com""".split()
 
 
 class CertificateMaker:

@@ -236,8 +236,8 @@ hint(
 hint(
     "late_ehlo",
     LATE % "ehlo",
-    "Have this machine's address given a name in reverse DNS: servers that look it up, as relay.example.com seems "
-    "to, answer EHLO late without one.",
+    "Raise command_timeout for this relay (and timeout, if it is set): relay.example.com has not answered EHLO yet, "
+    "most often because it looks this machine's name up in DNS first.",
     on={"ehlo": hang},
     env=CAP,
 )

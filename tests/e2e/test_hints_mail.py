@@ -325,6 +325,21 @@ hint(
     on={"mail": "450 4.7.28 unusual rate - gsmtp"},
 )
 hint(
+    "rate_microsoft",
+    RATE,
+    "Send more slowly: Microsoft 365 takes 30 mails a minute from a mailbox.",
+    where=OFFICE,
+    on={"mail": "451 4.7.652 The mail server has exceeded the maximum number of connections."},
+)
+hint(
+    "rate_microsoft_address",
+    RATE,
+    "Send more slowly: Microsoft 365 does not trust this machine's address yet, and takes few mails from it.",
+    where="contoso-com.mail.protection.outlook.com:25",
+    user=False,
+    on={"mail": "451 4.7.650 The mail server [192.0.2.1] has been temporarily rate limited due to IP reputation."},
+)
+hint(
     "rate_ses",
     "503 relay_rate_limited body not_sent|rejected yes",
     "Ask for a higher sending rate in the SES console (Account dashboard), or send more slowly.",
@@ -342,6 +357,7 @@ hint(
 # --- sender and recipients
 
 SENDER = "422 sender_rejected mail rejected no"
+REJECTED = "422 message_rejected body rejected no"
 SEND_AS = (
     'Use the mailbox\'s own address as From, or have an administrator give this account the permission "Send as" for '
     "it."
@@ -386,6 +402,31 @@ hint(
 )
 hint(
     "sender_microsoft", SENDER, SEND_AS, where=OFFICE, on={"mail": "550 5.7.60 SMTP; Client does not have permissions"}
+)
+UNBLOCK = (
+    "Have an administrator unblock the sending mailbox (Microsoft Defender portal, Restricted entities): Microsoft 365 "
+    "has blocked it for sending spam."
+)
+hint("sender_blocked", SENDER, UNBLOCK, where=OFFICE, on={"mail": "550 5.1.8 Access denied, bad outbound sender"})
+GOOGLE_RELAY = (
+    "Add this machine's address to the SMTP relay service (Google Admin console, Apps, Gmail, Routing): Google does "
+    "not know it there."
+)
+hint(
+    "sender_google_relay",
+    SENDER,
+    GOOGLE_RELAY,
+    where="smtp-relay.gmail.com:587",
+    user=False,
+    on={"mail": "550 5.7.1 Invalid credentials for relay [192.0.2.1]. - gsmtp"},
+)
+hint(
+    "rcpt_google_relay",
+    "422 relay_denied|recipients_rejected rcpt rejected no",
+    GOOGLE_RELAY,
+    where="smtp-relay.gmail.com:587",
+    user=False,
+    on={"rcpt": "550 5.7.1 Mail relay denied [192.0.2.1]. - gsmtp"},
 )
 hint(
     "sender_not_verified",
@@ -456,6 +497,7 @@ hint(
     user=False,
     on={"rcpt": "554 5.7.1 Relay access denied"},
 )
+hint("message_blocked_mailbox", REJECTED, UNBLOCK, where=OFFICE, on={"body": "554 5.1.8 bad outbound sender"})
 hint("relay_denied_bare", RCPT, DENIED, user=False, on={"rcpt": "550 relay not permitted"})
 hint(
     "relay_denied_after_login",
@@ -529,7 +571,6 @@ hint(
     on={"data": "451 4.3.0 later"},
     **LOCKSTEP,
 )
-REJECTED = "422 message_rejected body rejected no"
 for _name, _where, _reply, _sentence in (
     (
         "policy",

@@ -1,5 +1,5 @@
-"""docs/migrating.md against the libraries themselves: a scripted peer fails, the library says what the page says it does,
-and mailhatch, asked the same, answers with a code of that row."""
+"""docs/migrating.md against the libraries themselves: a scripted peer fails, the library says what the page says it
+does, and mailhatch, asked the same, answers with a code of that row."""
 import json
 import re
 import smtplib
