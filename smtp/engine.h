@@ -34,8 +34,8 @@ struct engine_params {
     size_t n_relays;
     /* SMTP loops, default 1 and as many as any relay wants; a relay's first one is loop (index % loops) */
     unsigned loops;
-    /* For relays with `trace`: each line of the wire, redacted; "* …" is a remark. `session` numbers the sessions of all
-     * relays. Runs on the SMTP loops' threads. May be NULL. */
+    /* For relays with `trace`: each line of the wire, redacted; "* …" is a remark. `session` numbers the sessions of
+     * all relays. Runs on the SMTP loops' threads. May be NULL. */
     void (*on_trace)(void *ctx, size_t relay, unsigned session, bool from_client, const char *line);
     void *trace_ctx;
 };
