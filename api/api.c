@@ -4,16 +4,18 @@
 #include "api/catalogue.h"
 #include "api/hall.h"
 #include "api/json_out.h"
+#include "api/listen.h"
 #include "api/routes.h"
 #include "api/submission.h"
 #include "service/config.h"
 #include "smtp/crypto.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The front hall's door: two listeners on one loop, and the order in which a request is judged. */
+/* The front hall's door: the listeners, a hall for each loop, and the order in which a request is judged. */
 
 #define HEADER_MS 30000
 #define IDLE_MS 75000
@@ -21,16 +23,26 @@
 #define ADMIN_CONNECTIONS 128
 #define WORKERS 2
 
+struct api {
+    struct service *service;
+    struct auth *auth;
+    struct work *work;
+    struct listen_socket listen, admin_listen;
+    bool stopped;                       /* it does not listen any more */
+    size_t n_halls;
+    struct hall halls[];
+};
+
 /* ---- judging ---- */
 
 /* API.md §1: framing (http_guard) → key → path, method → permission → size, type, capacity (the row's on_headers). */
 
-static void route(struct api *a, struct http_request *r, bool admin)
+static void route(struct hall *h, struct http_request *r, bool admin)
 {
     struct route_match match;
     const char *forbidden;
 
-    routes_find(r->method, r->path, admin, service_sandbox(a->service) != NULL, &match);
+    routes_find(r->method, r->path, admin, service_sandbox(h->service) != NULL, &match);
     r->route = match.row;
     r->argument = match.argument;
     if (!match.row && match.allow[0]) {
@@ -38,25 +50,25 @@ static void route(struct api *a, struct http_request *r, bool admin)
     } else if (!match.row) {
         answer_refusal(r, OUTCOME_NOT_FOUND, "There is nothing at this path.");
     } else {
-        forbidden = admin ? NULL : auth_check_browser(a->auth, r);
+        forbidden = admin ? NULL : auth_check_browser(h->auth, r);
         if (forbidden)
             answer_refusal(r, OUTCOME_FORBIDDEN, forbidden);
         else if (match.row->on_headers)
-            match.row->on_headers(a, r);
+            match.row->on_headers(h, r);
     }
 }
 
 static void on_headers(struct http_request *r)
 {
-    struct api *a = r->owner;
-    enum outcome_code code = auth_check_key(a->auth, r->authorization);
+    struct hall *h = r->owner;
+    enum outcome_code code = auth_check_key(h->auth, r->authorization);
 
     if (code == OUTCOME_MISSING_API_KEY)
         answer_refusal(r, code, "The request has no Authorization header, and API keys are configured.");
     else if (code != OUTCOME_SENT)
         answer_refusal(r, code, "The Authorization header does not carry one of the configured API keys.");
     else
-        route(a, r, false);
+        route(h, r, false);
 }
 
 static void on_admin_headers(struct http_request *r)
@@ -76,34 +88,36 @@ static void on_refused(struct http_request *r, enum outcome_code code, const cha
 
 static void on_end(struct http_request *r, int status)
 {
-    struct api *a = r->owner;
+    struct hall *h = r->owner;
     const char *label = r->route ? r->route->label : "other";
     uint64_t us = clock_us() - r->started_us;
 
     submission_free(r->body);
     if (r->reserved)
-        service_release(a->service, r->reserved);
-    service_count_http(a->service, label, status, us);
+        desk_release(h->desk, r->reserved);
+    desk_count_http(h->desk, label, status, us);
     if (r->client_gone)
-        service_log_client_gone(a->service, r->id, label);
-    service_log_http(a->service, r->id, http_method_name(r->method), label, status, us);
+        service_log_client_gone(r->id, label);
+    service_log_http(r->id, http_method_name(r->method), label, status, us);
 }
 
 /* ---- the listeners ---- */
 
-static struct http_params server_params(struct api *a, int fd)
+/* Each loop has its share of the connections. */
+static struct http_params server_params(const struct api *a, size_t hall, int fd)
 {
     const struct config *config = service_config(a->service);
+    unsigned all = config->max_connections, n = (unsigned)a->n_halls;
 
     return (struct http_params){
         .listen_fd = fd,
-        .max_connections = config->max_connections,
+        .max_connections = all / n + (hall < all % n),
         .max_body = config->max_body_bytes,
         .header_ms = config->request_timeout_ms < HEADER_MS ? config->request_timeout_ms : HEADER_MS,
         .idle_ms = IDLE_MS,
         .request_ms = config->request_timeout_ms,
         .write_ms = WRITE_MS,
-        .ctx = a,
+        .ctx = (void *)(uintptr_t)&a->halls[hall],
         .on_headers = on_headers,
         .on_request = on_request,
         .on_body = submission_take,
@@ -112,53 +126,105 @@ static struct http_params server_params(struct api *a, int fd)
     };
 }
 
+/* All loops accept from one socket; a socket each (SO_REUSEPORT) would lose the connections that wait at one of them
+ * when it is closed. */
+static int start_server(struct api *a, size_t hall)
+{
+    int fd = hall == 0 ? a->listen.fd : fcntl(a->listen.fd, F_DUPFD_CLOEXEC, 0);
+    struct http_params p = server_params(a, hall, fd);
+
+    if (fd >= 0)
+        a->halls[hall].server = http_server_new(a->halls[hall].http, &p);
+    return a->halls[hall].server ? 0 : -1;
+}
+
+static int start_admin(struct api *a)
+{
+    struct http_params p = server_params(a, 0, a->admin_listen.fd);
+
+    p.max_connections = ADMIN_CONNECTIONS;
+    p.on_headers = on_admin_headers;
+    a->halls[0].admin = http_server_new(a->halls[0].http, &p);
+    return a->halls[0].admin ? 0 : -1;
+}
+
 static int start_servers(struct api *a, char err_out[200])
 {
     const struct config *config = service_config(a->service);
-    struct http_params p;
+    int rc = 0;
 
     if (listen_open(config->listen, !auth_has_keys(a->auth), &a->listen, err_out) < 0)
         return -1;
-    p = server_params(a, a->listen.fd);
-    a->server = http_server_new(a->http, &p);
+    for (size_t i = a->n_halls; i-- > 0;)               /* the first one takes the socket itself, so it is the last */
+        rc |= start_server(a, i);
     if (listen_open(config->admin_listen, false, &a->admin_listen, err_out) < 0)
         return -1;
-    p = server_params(a, a->admin_listen.fd);
-    p.max_connections = ADMIN_CONNECTIONS;
-    p.on_headers = on_admin_headers;
-    a->admin = http_server_new(a->http, &p);
-    if (a->server && a->admin)
-        return 0;
-    snprintf(err_out, 200, "The HTTP server did not start: too few file descriptors or too little memory.");
-    return -1;
+    rc |= start_admin(a);
+    if (rc != 0)
+        snprintf(err_out, 200, "The HTTP server did not start: too few file descriptors or too little memory.");
+    return rc;
 }
 
-struct api *api_new(struct service *s, struct loop *loop, char err_out[200])
+static void on_stop(struct loop_msg *m)
+{
+    struct hall *h = (struct hall *)(void *)((char *)m - offsetof(struct hall, stop));
+
+    http_server_stop_listening(h->server);
+}
+
+static int make_halls(struct api *a)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < a->n_halls; i++) {
+        struct desk *desk = service_desk(a->service, i);
+        a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk), .auth = a->auth,
+                                    .work = a->work, .http = http_new(desk_loop(desk)), .stop = {.on_msg = on_stop}};
+        ok = ok && a->halls[i].http;
+    }
+    return ok ? 0 : -1;
+}
+
+struct api *api_new(struct service *s, char err_out[200])
 {
     const struct config *config = service_config(s);
-    struct api *a = calloc(1, sizeof(*a));
+    size_t n = service_n_desks(s);
+    struct api *a = calloc(1, sizeof(*a) + n * sizeof(a->halls[0]));
 
-    if (!a) {
-        snprintf(err_out, 200, "There is no memory for the HTTP server.");
+    snprintf(err_out, 200, "There is no memory for the HTTP server.");
+    if (!a)
         return NULL;
-    }
     a->service = s;
-    a->loop = loop;
     a->auth = auth_new(config->api_keys, config->n_api_keys, config->allowed_hosts, config->n_allowed_hosts);
-    a->http = http_new(loop);
     a->work = work_new(WORKERS);
-    if (!a->auth || !a->http || !a->work)
-        snprintf(err_out, 200, "There is no memory for the HTTP server.");
-    else if (start_servers(a, err_out) == 0)
-        return a;
+    if (a->auth && a->work) {
+        a->n_halls = n;
+        if (make_halls(a) == 0 && start_servers(a, err_out) == 0)
+            return a;
+    }
     api_free(a);
     return NULL;
 }
 
 void api_stop_listening(struct api *a)
 {
-    http_server_stop_listening(a->server);
+    if (a->stopped)
+        return;
+    a->stopped = true;
     listen_remove_path(&a->listen);
+    for (size_t i = 1; i < a->n_halls; i++)
+        loop_post(a->halls[i].loop, &a->halls[i].stop);
+    http_server_stop_listening(a->halls[0].server);
+}
+
+/* A stopped loop reads its last letters: the workers', and on_stop. One that never ran, as the start failed, has not
+ * been stopped yet. */
+static void read_last_letters(struct hall *h)
+{
+    h->closing = true;
+    loop_stop(h->loop);
+    if (loop_run(h->loop) < 0)
+        unreachable("a stopped loop waited");
 }
 
 /* What still waits for the relay is told the truth: nobody knows. */
@@ -168,16 +234,17 @@ void api_free(struct api *a)
 
     if (!a)
         return;
-    a->closing = true;
     work_free(a->work);
-    loop_stop(a->loop);                 /* when the start failed, it never ran */
-    if (a->work && loop_run(a->loop) < 0)       /* a stopped loop reads its last letters: the workers' */
-        unreachable("a stopped loop waited");
-    http_server_free(a->server, OUTCOME_OUTCOME_UNKNOWN, detail);
-    http_server_free(a->admin, OUTCOME_SHUTTING_DOWN, NULL);
+    for (size_t i = 0; i < a->n_halls; i++)
+        read_last_letters(&a->halls[i]);
+    for (size_t i = 0; i < a->n_halls; i++) {
+        struct hall *h = &a->halls[i];
+        http_server_free(h->server, OUTCOME_OUTCOME_UNKNOWN, detail);
+        http_server_free(h->admin, OUTCOME_SHUTTING_DOWN, NULL);
+        http_free(h->http);
+    }
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);
-    http_free(a->http);
     auth_free(a->auth);
     free(a);
 }

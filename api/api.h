@@ -1,14 +1,17 @@
 #ifndef API_API_H
 #define API_API_H
-/* The front hall's door: two listeners (API and admin) on one loop. */
+/* The front hall's door: two listeners, API (on all loops of the service's desks) and admin (on the first). All
+ * functions are for the first loop's thread; _new and _free for when no loop runs. */
 #include "service/service.h"
 
 struct api;
 struct cJSON;
 
-/* Binds and listens. NULL: err_out says what to do (address in use, not loopback without keys …). */
-struct api *api_new(struct service *s, struct loop *loop, char err_out[200]) MUST_CHECK;
-/* the API listener closes; running requests go on; the admin listener stays */
+/* Binds and listens; the loops serve once they run. NULL: err_out says what to do (address in use, not loopback
+ * without keys …). */
+struct api *api_new(struct service *s, char err_out[200]) MUST_CHECK;
+/* On the first loop: the API listener closes, on the others by a letter; running requests go on; the admin listener
+ * stays. */
 void api_stop_listening(struct api *a);
 void api_free(struct api *a);
 /* The port actually bound (a configured port 0 is picked by the kernel); 0 for a Unix socket. */

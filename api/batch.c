@@ -100,7 +100,7 @@ void batch_send(struct submission *s)
         s->messages[i] = NULL;
         send.ctx = &b->items[i];
         if (message) {
-            service_send(s->api->service, message, &send);
+            desk_send(s->hall->desk, message, &send);
         } else {
             note_invalid(&b->items[i], &s->batch.items[i]);
             b->left--;

@@ -103,9 +103,9 @@ static enum outcome_code judge_validation(const struct http_request *r, bool *pe
     return *permissive_out || bytes_equal_nocase(v, bytes_view_str("strict")) ? OUTCOME_SENT : OUTCOME_INVALID_REQUEST;
 }
 
-static struct submission *begin(struct api *a, struct http_request *r, bool is_batch)
+static struct submission *begin(struct hall *h, struct http_request *r, bool is_batch)
 {
-    const struct config *config = service_config(a->service);
+    const struct config *config = service_config(h->service);
     struct intake_params p = {.content_type = r->content_type, .length = (size_t)r->length,
                               .max = config->max_body_bytes};
     const char *detail = "The body is larger than max_body.";
@@ -125,7 +125,7 @@ static struct submission *begin(struct api *a, struct http_request *r, bool is_b
         code = judge_validation(r, &permissive, &detail);
     if (code == OUTCOME_SENT) {
         detail = NULL;
-        code = service_reserve(a->service, (size_t)r->length);
+        code = desk_reserve(h->desk, (size_t)r->length);
         r->reserved = code == OUTCOME_SENT ? (size_t)r->length : 0;
     }
     r->wants_body = true;
@@ -133,7 +133,7 @@ static struct submission *begin(struct api *a, struct http_request *r, bool is_b
         answer_refusal(r, code, detail);
         return NULL;
     }
-    s = submission_new(a, r, &p);
+    s = submission_new(h, r, &p);
     if (s) {
         s->is_batch = is_batch;
         s->is_permissive = permissive;
@@ -149,9 +149,9 @@ static void refuse(struct http_request *r, const struct json_mail_result *read)
     answer_problem(r, &p);
 }
 
-void emails_on_body(struct api *a, struct http_request *r)
+void emails_on_body(struct hall *h, struct http_request *r)
 {
-    (void)a;
+    (void)h;
     submission_whole(r->body);
 }
 
@@ -173,12 +173,12 @@ static void send_ready(struct submission *s)
     }
     s->message = NULL;                  /* the service's now */
     memcpy(send.request_id, s->r->id, sizeof(send.request_id));
-    service_send(s->api->service, message, &send);
+    desk_send(s->hall->desk, message, &send);
 }
 
-void emails_on_headers(struct api *a, struct http_request *r)
+void emails_on_headers(struct hall *h, struct http_request *r)
 {
-    struct submission *s = begin(a, r, false);
+    struct submission *s = begin(h, r, false);
 
     if (s)
         s->on_ready = send_ready;
@@ -200,14 +200,14 @@ static void validate_ready(struct submission *s)
         m->content = NULL;              /* given away */
     } else {
         bytes_buf_init(&json, 0);
-        json_out_validation(&json, m, service_relay_name(s->api->service, m->relay));
+        json_out_validation(&json, m, service_relay_name(s->hall->service, m->relay));
         answer_json(s->r, 200, &json);
     }
 }
 
-void emails_validate_on_headers(struct api *a, struct http_request *r)
+void emails_validate_on_headers(struct hall *h, struct http_request *r)
 {
-    struct submission *s = begin(a, r, false);
+    struct submission *s = begin(h, r, false);
 
     if (s)
         s->on_ready = validate_ready;
@@ -223,9 +223,9 @@ static void batch_ready(struct submission *s)
         batch_send(s);
 }
 
-void emails_batch_on_headers(struct api *a, struct http_request *r)
+void emails_batch_on_headers(struct hall *h, struct http_request *r)
 {
-    struct submission *s = begin(a, r, true);
+    struct submission *s = begin(h, r, true);
 
     if (s)
         s->on_ready = batch_ready;

@@ -6,23 +6,23 @@
 
 /* GET /v1/errors and /v1/errors/{code}: the catalogue; a problem's `type` leads here. */
 
-void errors_list(struct api *a, struct http_request *r)
+void errors_list(struct hall *h, struct http_request *r)
 {
     struct bytes_buf json;
 
-    (void)a;
+    (void)h;
     bytes_buf_init(&json, 0);
     catalogue_write_all(&json);
     answer_json(r, 200, &json);
 }
 
-void errors_get(struct api *a, struct http_request *r)
+void errors_get(struct hall *h, struct http_request *r)
 {
     enum outcome_code code;
     struct bytes_buf json;
     char name[64];
 
-    (void)a;
+    (void)h;
     if (r->argument.n < sizeof(name)) {
         memcpy(name, r->argument.p, r->argument.n);
         name[r->argument.n] = '\0';

@@ -1,20 +1,21 @@
 #ifndef API_HALL_H
 #define API_HALL_H
-/* What the files of the front hall share. */
+/* What the files of the front hall share: the hall of each HTTP loop, where its requests are served. Everything in it
+ * is for that loop's thread. */
 #include "api/auth.h"
 #include "api/http.h"
-#include "api/listen.h"
 #include "service/service.h"
 #include "smtp/work.h"
 
-struct api {
-    struct service *service;
+struct hall {
+    struct service *service;            /* all halls' */
+    struct desk *desk;
     struct loop *loop;
-    struct work *work;                  /* for large bodies */
+    const struct auth *auth;            /* all halls' */
+    struct work *work;                  /* the same: for large bodies */
     bool closing;                       /* what is still being read is not sent */
-    struct auth *auth;
     struct http *http;
-    struct http_server *server, *admin;
-    struct listen_socket listen, admin_listen;
+    struct http_server *server, *admin; /* the admin listener is on the first loop, NULL elsewhere */
+    struct loop_msg stop;
 };
 #endif

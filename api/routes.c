@@ -6,9 +6,9 @@
 
 /* All endpoints of both listeners, one row each. */
 
-static void not_yet(struct api *a, struct http_request *r)
+static void not_yet(struct hall *h, struct http_request *r)
 {
-    (void)a;
+    (void)h;
     answer_refusal(r, OUTCOME_NOT_IMPLEMENTED, "This endpoint is in the contract, but this version does not have it.");
 }
 

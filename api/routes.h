@@ -3,7 +3,7 @@
 /* One table of all endpoints, and the finding of the row for a request. */
 #include "api/http.h"
 
-struct api;
+struct hall;
 
 enum route_listener { ROUTE_API, ROUTE_SANDBOX /* API, while the sandbox runs */, ROUTE_ADMIN };
 
@@ -12,8 +12,8 @@ struct route_row {
     enum http_method method;            /* GET rows serve HEAD too */
     const char *pattern;                /* "{}" stands for one segment that is not empty */
     const char *label;                  /* for metrics: the pattern as API.md writes it */
-    void (*on_headers)(struct api *a, struct http_request *r);  /* NULL: nothing to say before the body */
-    void (*on_request)(struct api *a, struct http_request *r);
+    void (*on_headers)(struct hall *h, struct http_request *r);  /* NULL: nothing to say before the body */
+    void (*on_request)(struct hall *h, struct http_request *r);
 };
 
 struct route_match {
@@ -25,19 +25,19 @@ struct route_match {
 void routes_find(enum http_method method, struct bytes_view path, bool admin, bool sandbox, struct route_match *out);
 
 /* The handlers, by file. */
-void emails_on_headers(struct api *a, struct http_request *r);
-void emails_validate_on_headers(struct api *a, struct http_request *r);
-void emails_batch_on_headers(struct api *a, struct http_request *r);
-void emails_on_body(struct api *a, struct http_request *r);     /* of all three */
-void errors_list(struct api *a, struct http_request *r);
-void errors_get(struct api *a, struct http_request *r);
-void sandbox_list(struct api *a, struct http_request *r);
-void sandbox_get(struct api *a, struct http_request *r);
-void sandbox_clear(struct api *a, struct http_request *r);
-void health_root(struct api *a, struct http_request *r);
-void health_openapi(struct api *a, struct http_request *r);
-void health_livez(struct api *a, struct http_request *r);
-void health_readyz(struct api *a, struct http_request *r);
-void health_metrics(struct api *a, struct http_request *r);
-void health_version(struct api *a, struct http_request *r);
+void emails_on_headers(struct hall *h, struct http_request *r);
+void emails_validate_on_headers(struct hall *h, struct http_request *r);
+void emails_batch_on_headers(struct hall *h, struct http_request *r);
+void emails_on_body(struct hall *h, struct http_request *r);     /* of all three */
+void errors_list(struct hall *h, struct http_request *r);
+void errors_get(struct hall *h, struct http_request *r);
+void sandbox_list(struct hall *h, struct http_request *r);
+void sandbox_get(struct hall *h, struct http_request *r);
+void sandbox_clear(struct hall *h, struct http_request *r);
+void health_root(struct hall *h, struct http_request *r);
+void health_openapi(struct hall *h, struct http_request *r);
+void health_livez(struct hall *h, struct http_request *r);
+void health_readyz(struct hall *h, struct http_request *r);
+void health_metrics(struct hall *h, struct http_request *r);
+void health_version(struct hall *h, struct http_request *r);
 #endif

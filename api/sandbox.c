@@ -175,7 +175,7 @@ static void on_clear(struct sandbox_query *q)
 
 /* ---- the requests ---- */
 
-static void ask(struct api *a, struct http_request *r, enum sandbox_query_type type,
+static void ask(struct hall *h, struct http_request *r, enum sandbox_query_type type,
                 void (*on_answer)(struct sandbox_query *q))
 {
     struct sandbox_query *q = calloc(1, sizeof(*q));
@@ -185,25 +185,25 @@ static void ask(struct api *a, struct http_request *r, enum sandbox_query_type t
         return;
     }
     q->type = type;
-    q->reply_to = a->loop;
+    q->reply_to = h->loop;
     q->on_answer = on_answer;
     q->ctx = r;
     if (type == SANDBOX_GET && r->argument.n < sizeof(q->id))
         memcpy(q->id, r->argument.p, r->argument.n);    /* a longer one is no id: the empty one is not found either */
-    sandbox_ask(service_sandbox(a->service), q);
+    sandbox_ask(service_sandbox(h->service), q);
 }
 
-void sandbox_list(struct api *a, struct http_request *r)
+void sandbox_list(struct hall *h, struct http_request *r)
 {
-    ask(a, r, SANDBOX_LIST, on_list);
+    ask(h, r, SANDBOX_LIST, on_list);
 }
 
-void sandbox_get(struct api *a, struct http_request *r)
+void sandbox_get(struct hall *h, struct http_request *r)
 {
-    ask(a, r, SANDBOX_GET, on_get);
+    ask(h, r, SANDBOX_GET, on_get);
 }
 
-void sandbox_clear(struct api *a, struct http_request *r)
+void sandbox_clear(struct hall *h, struct http_request *r)
 {
-    ask(a, r, SANDBOX_CLEAR, on_clear);
+    ask(h, r, SANDBOX_CLEAR, on_clear);
 }

@@ -42,13 +42,13 @@ static void add_argument(void *ctx, const char *name, const char *value)
     s->n_arguments++;
 }
 
-struct submission *submission_new(struct api *a, struct http_request *r, const struct intake_params *p)
+struct submission *submission_new(struct hall *h, struct http_request *r, const struct intake_params *p)
 {
     struct submission *s = calloc(1, sizeof(*s));
 
     r->body = s;
     if (s) {
-        s->api = a;
+        s->hall = h;
         s->r = r;
         if (p->kind == INTAKE_RAW)
             http_each_argument(r, add_argument, s);
@@ -89,7 +89,7 @@ static void account(struct submission *s)
 
     if (held <= s->r->reserved)
         return;
-    code = service_reserve(s->api->service, held - s->r->reserved);
+    code = desk_reserve(s->hall->desk, held - s->r->reserved);
     if (code == OUTCOME_SENT)
         s->r->reserved = held;
     else
@@ -137,8 +137,8 @@ static enum http_taken pass_on(struct submission *s, struct bytes_view rest)
         return HTTP_TAKEN;
     }
     memcpy(s->rest, rest.p, rest.n);
-    s->job = (struct work_job){.run = run_rest, .on_done = on_rest_done, .reply_to = s->api->loop};
-    if (work_submit(s->api->work, &s->job) == 0)
+    s->job = (struct work_job){.run = run_rest, .on_done = on_rest_done, .reply_to = s->hall->loop};
+    if (work_submit(s->hall->work, &s->job) == 0)
         return HTTP_PAUSED;
     answer_refusal(s->r, OUTCOME_OVERLOADED, "No thread can be started for the body.");
     return HTTP_TAKEN;
@@ -166,7 +166,7 @@ static struct message *prepare(const struct submission *s, struct json_mail_resu
     if (read->code != OUTCOME_SENT)
         return NULL;
     read->mail = NULL;
-    message = service_prepare(s->api->service, m);
+    message = service_prepare(s->hall->service, m);
     if (!message)
         read->code = OUTCOME_INTERNAL_ERROR;
     return message;
@@ -195,7 +195,7 @@ static void read_mails(struct submission *s)
     char *body;
     size_t n;
 
-    submission_read_params(s->api->service, &params);
+    submission_read_params(s->hall->service, &params);
     if (s->is_batch) {
         read_batch(s, &params);
         return;
@@ -228,7 +228,7 @@ static void on_reading_done(struct work_job *j)
 {
     struct submission *s = of_job(j);
 
-    if (s->api->closing)
+    if (s->hall->closing)
         answer_refusal(s->r, OUTCOME_SHUTTING_DOWN, NULL);
     else
         s->on_ready(s);
@@ -243,8 +243,8 @@ void submission_whole(struct submission *s)
         return;
     }
     if (s->intake.total > INLINE_MAX) {
-        s->job = (struct work_job){.run = run_reading, .on_done = on_reading_done, .reply_to = s->api->loop};
-        if (work_submit(s->api->work, &s->job) == 0)
+        s->job = (struct work_job){.run = run_reading, .on_done = on_reading_done, .reply_to = s->hall->loop};
+        if (work_submit(s->hall->work, &s->job) == 0)
             return;
     }
     read_mails(s);

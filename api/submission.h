@@ -9,7 +9,7 @@
 
 struct submission {
     struct http_request *r;
-    struct api *api;
+    struct hall *hall;
     bool is_batch, is_permissive;       /* set by the owner, as is on_ready */
     /* On the loop: the mails are ready, or what is wrong stands in read or batch.whole; answers. */
     void (*on_ready)(struct submission *s);
@@ -29,7 +29,7 @@ struct submission {
 };
 
 /* With r's headers: r->body becomes the submission. NULL: answered, for want of memory. */
-struct submission *submission_new(struct api *a, struct http_request *r, const struct intake_params *p) MUST_CHECK;
+struct submission *submission_new(struct hall *h, struct http_request *r, const struct intake_params *p) MUST_CHECK;
 enum http_taken submission_take(struct http_request *r, struct bytes_view piece);       /* http_params.on_body */
 void submission_whole(struct submission *s);                    /* the body is complete */
 void submission_free(struct submission *s);                     /* NULL is fine */

@@ -106,7 +106,7 @@ static void send_one(struct sending *s)
     }
     crypto_uuid7(request.request_id);
     request.deadline = clock_us() / 1000 + s->config->request_timeout_ms;
-    service_send(s->service, message, &request);
+    desk_send(service_desk(s->service, 0), message, &request);
     if (loop_run(s->loop) != 0)
         fprintf(stderr, "mailhatch: %s\n", strerror(errno));
 out:
@@ -125,7 +125,7 @@ int cli_send(int argc, char **argv)
     if (startup_sandbox(s.config, &s.sandbox) != 0)
         goto out;
     s.loop = loop_new();
-    p = (struct service_params){.config = s.config, .loop = s.loop, .sandbox = s.sandbox};
+    p = (struct service_params){.config = s.config, .loops = &s.loop, .n_loops = 1, .sandbox = s.sandbox};
     s.service = s.loop ? service_new(&p, err) : NULL;
     if (s.service)
         send_one(&s);

@@ -41,6 +41,8 @@
       "Take addresses whose domain is an IP address in brackets: ann@[192.0.2.1].") \
     X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, 0, \
       "HTTP connections open at once.") \
+    X(http_loops, UINT, http_loops, "1", 1, 64, NULL, 0, \
+      "Threads for HTTP; connections are spread over them.") \
     X(smtp_loops, UINT, smtp_loops, "1", 1, 64, NULL, 0, \
       "Threads for SMTP; a relay lives on one of them, unless its loops says otherwise.") \
     X(drain_delay, MILLIS, drain_delay_ms, "0s", 0, 3600000, NULL, 0, \

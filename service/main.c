@@ -1,6 +1,7 @@
 #include "api/api.h"
 #include "service/cli.h"
 #include "service/log.h"
+#include "service/loops.h"
 #include "service/startup.h"
 
 #include <errno.h>
@@ -19,7 +20,8 @@
 struct house {
     struct config *config;
     struct sandbox *sandbox;
-    struct loop *loop;
+    struct loops *loops;
+    struct loop *loop;                  /* the first one, of this thread */
     struct service *service;
     struct api *api;
     struct loop_io signals;
@@ -173,22 +175,31 @@ static void tell_listening(const struct house *h)
     greet(h, api, admin);
 }
 
+/* Each loop is to have a connection at least, and all together as many as are configured. */
+static size_t n_loops(const struct config *c)
+{
+    return c->http_loops < c->max_connections ? c->http_loops : c->max_connections;
+}
+
 static int build(struct house *h)
 {
-    struct service_params p;
+    struct service_params p = {.config = h->config};
     char err[200];
 
-    h->loop = loop_new();
+    h->loops = loops_new(n_loops(h->config));
+    if (h->loops)
+        p.loops = loops_get(h->loops, &p.n_loops);
+    h->loop = h->loops ? p.loops[0] : NULL;
     if (!h->loop || take_signals(h) != 0) {
         log_event(LOG_ERROR_LEVEL, "start", "no event loop", LOG_S("why", strerror(errno)));
         return -1;
     }
     if (startup_sandbox(h->config, &h->sandbox) != 0)
         return -1;
-    p = (struct service_params){.config = h->config, .loop = h->loop, .sandbox = h->sandbox};
+    p.sandbox = h->sandbox;
     h->service = service_new(&p, err);
     if (h->service)
-        h->api = api_new(h->service, h->loop, err);
+        h->api = api_new(h->service, err);
     if (h->api)
         return 0;
     log_event(LOG_ERROR_LEVEL, "start", err, LOG_S("listen", h->config->listen),
@@ -205,9 +216,18 @@ static void take_down(struct house *h)
         sandbox_stop(h->sandbox);
     if (h->signals.fd > 0)
         close(h->signals.fd);
-    if (h->loop)
-        loop_free(h->loop);
+    loops_free(h->loops);
     config_free(h->config);
+}
+
+/* drain_timeout is over. Whoever still waits gets an answer: the last failure of his mail, or that nobody knows. What
+ * still runs holds pieces of the house. */
+static void leave(struct house *h)
+{
+    for (size_t i = 0; i < service_n_desks(h->service); i++)
+        desk_give_up(service_desk(h->service, i));
+    api_free(h->api);
+    _exit(0);
 }
 
 static int run(int argc, char **argv)
@@ -229,14 +249,13 @@ static int run(int argc, char **argv)
     h.flush.on_timer = on_flushed;
     if (build(&h) == 0) {
         tell_listening(&h);
-        status = loop_run(h.loop) == 0 ? 0 : 1;
+        status = loops_run(h.loops) == 0 ? 0 : 1;
+        if (status != 0)
+            log_event(LOG_ERROR_LEVEL, "stop", "an event loop or its thread failed", LOG_S("why", strerror(errno)));
         log_event(LOG_INFO_LEVEL, "stop", "stopped", LOG_N("pid", getpid()));
     }
-    if (h.timed_out) {
-        service_give_up(h.service);
-        api_free(h.api);                /* who still waits gets an answer, outcome_unknown */
-        _exit(0);                       /* and what still runs holds pieces of the house */
-    }
+    if (h.timed_out)
+        leave(&h);
     take_down(&h);
     return status;
 }

@@ -1,8 +1,8 @@
 #ifndef SERVICE_METRICS_H
 #define SERVICE_METRICS_H
 /* Counters and histograms for /metrics, in tables of fixed size: an observation never allocates. Each loop counts in
- * one of its own, and any thread may write them all as one. Labels are relays, codes, stages, phases, routes and statuses
- * of ours; never an address, a tag or anything else a caller or a server may choose. */
+ * one of its own, and any thread may write them all as one. Labels are relays, codes, stages, phases, routes and
+ * statuses of ours; never an address, a tag or anything else a caller or a server may choose. */
 #include "smtp/engine.h"
 
 struct metrics;

@@ -44,7 +44,7 @@ struct config *startup_load(int argc, char **argv, bool quiet)
 /* Connections, sessions, and what the libraries, loops and files need. */
 static rlim_t descriptors_wanted(const struct config *c)
 {
-    rlim_t n = c->max_connections + 64;
+    rlim_t n = c->max_connections + 64 + 8 * (rlim_t)c->http_loops;
 
     for (size_t i = 0; i < c->n_relays; i++)
         n += c->relays[i].c.max_sessions * 2;           /* racing addresses and probes */

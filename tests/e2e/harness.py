@@ -98,6 +98,11 @@ class Answer:
         return "<%s %s %s>" % (self.status, dict(self.headers.items()), self.body[:3000].decode("utf-8", "replace"))
 
 
+def settings_of_this_run():
+    """What run.py --set NAME=VALUE wants in the environment of every gateway; a test's own settings win."""
+    return dict(pair.split("=", 1) for pair in os.environ.get("MAILHATCH_E2E_SETTINGS", "").split("\n") if pair)
+
+
 def connect(where, timeout=None):
     """A connected socket to "127.0.0.1:PORT" or "unix:/path"."""
     if where.startswith("unix:"):
@@ -196,6 +201,7 @@ class Gateway:
         self.env.update(
             MAILHATCH_LOG_FORMAT="json", MAILHATCH_LISTEN="127.0.0.1:0", MAILHATCH_ADMIN_LISTEN="127.0.0.1:0"
         )
+        self.env.update(settings_of_this_run())
         if relay:
             self.env["MAILHATCH_RELAY_URL"] = relay
             self.env["MAILHATCH_RELAY_CA_FILE"] = cert_path("ca.pem")

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Runs the end-to-end tests, two files at a time: run.py [--bin PATH] [-k PATTERN] [FILE…]. Failures are printed
-whole; the last line is "N passed, N failed". A full run also checks that each error code of GET /v1/errors was
-seen on a socket, or has a reason not to be."""
+"""Runs the end-to-end tests, two files at a time: run.py [--bin PATH] [-k PATTERN] [--set NAME=VALUE] [FILE…]. Failures
+are printed whole; the last line is "N passed, N failed". A full run also checks that each error code of GET /v1/errors
+was seen on a socket, or has a reason not to be."""
 import argparse
 import concurrent.futures
 import os
@@ -93,6 +93,10 @@ def main():
     parser.add_argument("--bin", help="the program under test (default: $MAILHATCH_BIN or build/mailhatch)")
     parser.add_argument("-k", metavar="PATTERN", help="only tests whose name matches")
     parser.add_argument("--jobs", type=int, default=2, choices=(1, 2))
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="a setting for every gateway, such as "
+        "MAILHATCH_HTTP_LOOPS=3; may be given several times"
+    )
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("files", nargs="*")
     args = parser.parse_args()
@@ -108,6 +112,7 @@ def main():
     )
     run_dir = tempfile.mkdtemp(prefix="mailhatch-e2e-")
     env = {**os.environ, "MAILHATCH_BIN": str(binary), "MAILHATCH_E2E_DIR": run_dir, "PYTHONDONTWRITEBYTECODE": "1"}
+    env["MAILHATCH_E2E_SETTINGS"] = "\n".join(args.set)
     os.environ.update(env)
     try:
         sys.path.insert(0, str(HERE))

@@ -15,7 +15,8 @@ static struct delivery *submitted;
 static unsigned drained;
 static struct config_errors errors;
 static struct config *config;
-static struct loop *loop;
+static struct loop *loop, *loops[2];        /* loop: the one whose desk is used */
+static struct desk *desk;
 static struct service *service;
 static struct send_result last;
 static char last_rcpts[200];
@@ -58,11 +59,13 @@ void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats 
 
 static void make_service(void)
 {
-    struct service_params p = {.config = config, .loop = loop};
+    struct service_params p = {.config = config, .loops = loops, .n_loops = 2};
     char err[200];
 
     service = service_new(&p, err);
     ck_assert_ptr_nonnull(service);
+    desk = service_desk(service, 0);
+    ck_assert_uint_eq(service_n_desks(service), 2);
 }
 
 static void setup(void)
@@ -75,7 +78,9 @@ static void setup(void)
     config_errors_init(&errors);
     ck_assert_int_eq(config_load(4, argv, &config, &errors), 0);
     ck_assert_int_eq(config_add_relay(config, "other", "127.0.0.1", 25, NULL, NULL, NULL), 0);
-    loop = loop_new();
+    for (size_t i = 0; i < ARRAY_LEN(loops); i++)
+        loops[i] = loop_new();
+    loop = loops[0];
     make_service();
 }
 
@@ -83,7 +88,8 @@ static void teardown(void)
 {
     delivery_free(submitted);
     service_free(service);
-    loop_free(loop);
+    for (size_t i = 0; i < ARRAY_LEN(loops); i++)
+        loop_free(loops[i]);
     config_free(config);
     config_errors_deinit(&errors);
 }
@@ -126,7 +132,7 @@ static void send_mail(struct mail *m)
     struct message *message = service_prepare(service, m);
 
     ck_assert_ptr_nonnull(message);
-    service_send(service, message, &r);
+    desk_send(desk, message, &r);
 }
 
 /* The report that the engine would make, delivered at once. */
@@ -281,7 +287,7 @@ START_TEST(test_retry)
     report_deferred();
     ck_assert_uint_eq(answers, 0);
     ck_assert_ptr_null(submitted);
-    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_OVERLOADED);  /* who waits for a try counts as waiting */
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_OVERLOADED);  /* who waits for a try counts as waiting */
     stop_on_submit = true;
     ck_assert_int_eq(loop_run(loop), 0);
     ck_assert_ptr_nonnull(submitted);
@@ -364,12 +370,12 @@ START_TEST(test_retry_and_drain)
     report_deferred();
     service_drain(service, on_empty, &empties);
     ck_assert_uint_eq(drained, 0);
-    service_give_up(service);
+    desk_give_up(desk);
     ck_assert_uint_eq(answers, 1);
     ck_assert_int_eq(last.outcome.code, OUTCOME_MESSAGE_DEFERRED);
     ck_assert_uint_eq(last.n_attempts, 1);
     ck_assert_uint_eq(drained, 1);
-    service_give_up(service);
+    desk_give_up(desk);
     ck_assert_uint_eq(answers, 1);
 }
 END_TEST
@@ -399,19 +405,19 @@ END_TEST
 
 START_TEST(test_capacity)
 {
-    ck_assert_int_eq(service_reserve(service, 2001), OUTCOME_OVERLOADED);
-    ck_assert_int_eq(service_reserve(service, SIZE_MAX), OUTCOME_OVERLOADED);
-    ck_assert_int_eq(service_reserve(service, 2000), OUTCOME_SENT);
-    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_OVERLOADED);
-    ck_assert_int_eq(service_reserve(service, 0), OUTCOME_SENT);
-    service_release(service, 2000);
-    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_SENT);
-    service_release(service, 1);
+    ck_assert_int_eq(desk_reserve(desk, 2001), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(desk_reserve(desk, SIZE_MAX), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(desk_reserve(desk, 2000), OUTCOME_SENT);
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(desk_reserve(desk, 0), OUTCOME_SENT);
+    desk_release(desk, 2000);
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_SENT);
+    desk_release(desk, 1);
     send_mail(make_mail());                             /* max_waiting is 1 */
-    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_OVERLOADED);
     report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
-    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_SENT);
-    service_release(service, 1);
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_SENT);
+    desk_release(desk, 1);
 }
 END_TEST
 
@@ -427,13 +433,13 @@ START_TEST(test_drain)
     ck_assert(service_is_ready(service));
     service_announce_stop(service);
     ck_assert(!service_is_ready(service) && !service_is_draining(service));
-    ck_assert_int_eq(service_reserve(service, 100), OUTCOME_SENT);      /* drain_delay: still served */
+    ck_assert_int_eq(desk_reserve(desk, 100), OUTCOME_SENT);      /* drain_delay: still served */
     service_drain(service, on_empty, &empties);
     ck_assert(service_is_draining(service));
-    ck_assert_int_eq(service_reserve(service, 1), OUTCOME_SHUTTING_DOWN);
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_SHUTTING_DOWN);
     send_mail(make_mail());                             /* it had got in before */
     ck_assert_ptr_nonnull(submitted);
-    service_release(service, 100);
+    desk_release(desk, 100);
     ck_assert_uint_eq(drained, 0);
     report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
     ck_assert_uint_eq(answers, 1);
@@ -448,6 +454,33 @@ START_TEST(test_drain_of_an_idle_service)
 {
     service_drain(service, on_empty, &empties);
     ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_uint_eq(empties, 1);
+}
+END_TEST
+
+/* Limits and a drain are all desks'; answers and timers are each one's own. */
+START_TEST(test_two_desks)
+{
+    struct desk *other = service_desk(service, 1);
+
+    ck_assert_ptr_eq(desk_loop(other), loops[1]);
+    ck_assert_ptr_eq(desk_service(other), service);
+    ck_assert_int_eq(desk_reserve(desk, 1500), OUTCOME_SENT);
+    ck_assert_int_eq(desk_reserve(other, 501), OUTCOME_OVERLOADED);
+    ck_assert_int_eq(desk_reserve(other, 500), OUTCOME_SENT);
+    desk_release(desk, 1500);
+    desk = other;
+    send_mail(make_mail());
+    ck_assert_ptr_eq(submitted->reply_to, loops[1]);
+    ck_assert_int_eq(desk_reserve(service_desk(service, 0), 1), OUTCOME_OVERLOADED);    /* max_waiting is 1 */
+    service_drain(service, on_empty, &empties);
+    ck_assert_int_eq(desk_reserve(other, 1), OUTCOME_SHUTTING_DOWN);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    ck_assert_uint_eq(drained, 0);
+    desk_release(other, 500);
+    ck_assert_uint_eq(drained, 1);
+    ck_assert(metrics_have("code=\"sent\",stage=\"body\",delivery=\"accepted\"} 1\n"));
+    ck_assert_int_eq(loop_run(loop), 0);                /* the first loop is told */
     ck_assert_uint_eq(empties, 1);
 }
 END_TEST
@@ -471,6 +504,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_capacity);
     tcase_add_test(t, test_drain);
     tcase_add_test(t, test_drain_of_an_idle_service);
+    tcase_add_test(t, test_two_desks);
     suite_add_tcase(s, t);
     return s;
 }

@@ -1,0 +1,43 @@
+#ifndef SERVICE_SERVICE_INT_H
+#define SERVICE_SERVICE_INT_H
+/* What service.c and desk.c share: what all loops have in common, and what each has of its own. */
+#include "service/metrics.h"
+#include "service/service.h"
+
+#include <stdatomic.h>
+
+struct retrying;
+
+struct desk {
+    struct service *service;
+    struct loop *loop;
+    struct metrics *metrics;
+    struct retrying *waiting;           /* mails between two tries */
+    struct loop_timer trim;             /* set while large bodies have left their memory behind */
+};
+
+/* Read-only once the loops run, but for what is atomic. */
+struct service {
+    const struct config *config;
+    struct sandbox *sandbox;
+    struct engine *engine;
+    size_t n_relays, default_relay;
+    const char **relay_names;           /* n_relays */
+    struct engine_relay_stats *stats;   /* n_relays; scratch of the first loop, for service_write_metrics */
+    bool retries;                       /* on_temporary_failure, where a mail does not say */
+    size_t n_desks;
+    struct desk *desks;
+    struct metrics **metrics;           /* the desks' */
+    /* A drain and a reservation meet here: each writes its own and then reads the other's, so one of them sees it
+     * (sequentially consistent, as all of these). */
+    _Atomic size_t inflight;            /* bytes held by desk_reserve */
+    atomic_uint running;                /* sends that have not been answered */
+    atomic_bool stopping, draining, told_empty, had_large;
+    void (*on_empty)(void *ctx);        /* these three: the first loop's */
+    void *on_empty_ctx;
+    struct loop_msg empty_msg;
+};
+
+void service_begin_send(struct service *s);
+void service_end_send(struct service *s);                       /* it is answered */
+#endif
