@@ -64,6 +64,7 @@ void delivery_free(struct delivery *d)
         free(d->rcpts[i]);
     block_free(d->content);
     free(d->envid);
+    free(d->state->part);
     delivery_report_free(d->state->report);
     free(LIST_ITEM(d, struct delivery_box, d));
 }
@@ -97,8 +98,8 @@ void delivery_begin_attempt(struct delivery *d, const struct conn_facts *facts, 
     delivery_note_facts(d, facts, fresh_session);
     s->transaction = (struct smtp_transaction){
         .from = d->from ? d->from : "",
-        .rcpts = (const char *const *)d->rcpts,
-        .n_rcpts = d->n_rcpts,
+        .rcpts = s->part ? s->part->rcpts : (const char *const *)d->rcpts,
+        .n_rcpts = s->part ? s->part->n : d->n_rcpts,
         .content = bytes_view(d->content, d->content_n),
         .envid = d->envid ? d->envid : d->id[0] ? d->id : NULL,
         .needs_dsn = d->needs_dsn,
@@ -108,8 +109,17 @@ void delivery_begin_attempt(struct delivery *d, const struct conn_facts *facts, 
         .needs_8bit = d->needs_8bit,
         .needs_utf8 = d->needs_utf8,
         .partial_reject = d->partial_reject,
-        .rcpt_outcomes = s->report->rcpts,
+        .rcpt_outcomes = s->part ? s->part->outcomes : s->report->rcpts,
     };
+}
+
+void delivery_forget_attempt(struct delivery *d)
+{
+    struct delivery_state *s = d->state;
+
+    s->conn = NULL;
+    s->lent_us = 0;
+    memset(s->transaction.rcpt_outcomes, 0, s->transaction.n_rcpts * sizeof(struct smtp_outcome));
 }
 
 void delivery_note_attempt(struct delivery *d, const struct smtp_outcome *o, bool reused, uint32_t ms)
@@ -121,6 +131,70 @@ void delivery_note_attempt(struct delivery *d, const struct smtp_outcome *o, boo
     r->attempts[r->n_attempts++] = (struct delivery_attempt){
         .code = o->code, .stage = o->stage, .reused_session = reused, .ms = ms,
     };
+}
+
+/* ---- too many recipients for one transaction ---- */
+
+/* RFC 5321 §4.5.3.1.10: "452 too many recipients"; those left over get a transaction of their own. Old servers say
+ * 552. */
+static bool is_left_over(const struct smtp_outcome *o)
+{
+    if (o->stage != STAGE_RCPT || (o->reply_code != 452 && o->reply_code != 552))
+        return false;
+    return (o->enhanced[0] && strcmp(o->enhanced + 1, ".5.3") == 0) || strcasestr(o->text, "too many recipients");
+}
+
+static void merge_part(struct delivery *d)
+{
+    const struct delivery_part *p = d->state->part;
+
+    for (size_t i = 0; p && i < p->n; i++)
+        d->state->report->rcpts[p->at[i]] = p->outcomes[i];
+}
+
+static struct delivery_part *part_new(size_t n)
+{
+    struct delivery_part *p =
+        calloc(1, sizeof(*p) + n * (sizeof(struct smtp_outcome) + sizeof(char *) + sizeof(size_t)));
+
+    if (!p)
+        return NULL;
+    p->rcpts = (const char **)(void *)(p + 1);
+    p->at = (size_t *)(void *)(p->rcpts + n);
+    p->outcomes = (struct smtp_outcome *)(void *)(p->at + n);
+    return p;
+}
+
+bool delivery_take_rest(struct delivery *d)
+{
+    struct delivery_state *s = d->state;
+    struct delivery_part *next;
+    size_t n = 0;
+
+    merge_part(d);
+    if (s->transaction.outcome.code != OUTCOME_SENT || s->reported)
+        return false;
+    for (size_t i = 0; i < d->n_rcpts; i++)
+        n += is_left_over(&s->report->rcpts[i]);
+    next = n ? part_new(n) : NULL;
+    if (!next)
+        return false;
+    for (size_t i = 0; i < d->n_rcpts; i++)
+        if (is_left_over(&s->report->rcpts[i])) {
+            next->at[next->n] = i;
+            next->rcpts[next->n++] = d->rcpts[i];
+        }
+    next->taken = s->transaction.outcome;
+    free(s->part);
+    s->part = next;
+    s->conn = NULL;
+    return true;
+}
+
+/* Taken for some stays taken, whatever becomes of the rest. */
+static const struct smtp_outcome *outcome_of_all(const struct delivery *d, const struct smtp_outcome *o)
+{
+    return d->state->part && o->code != OUTCOME_SENT ? &d->state->part->taken : o;
 }
 
 /* ---- the report ---- */
@@ -180,10 +254,14 @@ void delivery_finish(struct delivery *d, const struct smtp_outcome *o)
         delivery_free(d);
         return;
     }
-    for (size_t i = 0; i < r->n_rcpts; i++)
-        r->rcpts[i] = *o;
+    if (d->state->part)
+        for (size_t i = 0; i < d->state->part->n; i++)
+            r->rcpts[d->state->part->at[i]] = *o;
+    else
+        for (size_t i = 0; i < r->n_rcpts; i++)
+            r->rcpts[i] = *o;
     d->state->lent_us = 0;
-    post_last(d, o);
+    post_last(d, outcome_of_all(d, o));
 }
 
 void delivery_finish_transaction(struct delivery *d, unsigned flights)
@@ -194,15 +272,21 @@ void delivery_finish_transaction(struct delivery *d, unsigned flights)
     if (s->reported && s->transaction.outcome.delivery == DELIVERY_UNKNOWN)
         delivery_free(d);
     else
-        post_last(d, &s->transaction.outcome);
+        post_last(d, outcome_of_all(d, &s->transaction.outcome));
 }
 
 /* The session writes recipients' outcomes as they come; SENT is also what a zeroed one looks like. */
-static void mark_unknown(struct delivery_report *r, const struct smtp_outcome *unknown)
+static void mark_unknown(const struct delivery *d, struct delivery_report *r, const struct smtp_outcome *unknown)
 {
-    for (size_t i = 0; i < r->n_rcpts; i++)
-        if (r->rcpts[i].code == OUTCOME_SENT)
-            r->rcpts[i] = *unknown;
+    const struct delivery_part *p = d->state->part;
+
+    for (size_t i = 0; i < (p ? p->n : r->n_rcpts); i++) {
+        struct smtp_outcome *o = &r->rcpts[p ? p->at[i] : i];
+        if (p)
+            *o = p->outcomes[i];
+        if (o->code == OUTCOME_SENT)
+            *o = *unknown;
+    }
 }
 
 int delivery_report_unknown(struct delivery *d, unsigned flights)
@@ -222,12 +306,13 @@ int delivery_report_unknown(struct delivery *d, unsigned flights)
     memcpy(late->rcpts, r->rcpts, r->n_rcpts * sizeof(*r->rcpts));
     late->late = true;
     s->report = late;
-    s->transaction.rcpt_outcomes = late->rcpts;
+    if (!s->part)
+        s->transaction.rcpt_outcomes = late->rcpts;
     s->reported = true;
     delivery_note_attempt(d, &unknown, !s->fresh_session, unknown.ms);
     memcpy(r->attempts, late->attempts, sizeof(r->attempts));
     r->n_attempts = late->n_attempts;
-    mark_unknown(r, &unknown);
-    post(d, r, &unknown);
+    mark_unknown(d, r, &unknown);
+    post(d, r, outcome_of_all(d, &unknown));
     return 0;
 }

@@ -7,6 +7,15 @@
 struct pool;
 struct pool_conn;
 
+/* A further transaction, for the recipients that the relay did not take with the others. */
+struct delivery_part {
+    size_t n;
+    size_t *at;                         /* n of them: their places in the delivery */
+    const char **rcpts;
+    struct smtp_outcome *outcomes;
+    struct smtp_outcome taken;          /* the mail's, of the last transaction that was accepted */
+};
+
 struct delivery_state {
     struct list_node node;              /* in the pool's waiting list */
     struct delivery *d;
@@ -14,6 +23,7 @@ struct delivery_state {
     struct pool_conn *conn;             /* whose session has it; NULL while it waits */
     struct loop_timer deadline;
     struct smtp_transaction transaction;
+    struct delivery_part *part;         /* NULL: the transaction is of all recipients */
     struct delivery_report *report;     /* made with the delivery, so that nothing can stand in its way */
     uint64_t submitted_us, lent_us;
     unsigned flights_before;
@@ -27,6 +37,11 @@ void delivery_begin_attempt(struct delivery *d, const struct conn_facts *facts, 
 void delivery_note_attempt(struct delivery *d, const struct smtp_outcome *o, bool reused, uint32_t ms);
 void delivery_note_facts(struct delivery *d, const struct conn_facts *facts, bool fresh_session);
 
+/* The attempt found a stale session: as if it had not been made. */
+void delivery_forget_attempt(struct delivery *d);
+/* After the transaction: were recipients left over because there were too many for it? Then d is ready for another
+ * attempt, with just these. Each time there are fewer. */
+bool delivery_take_rest(struct delivery *d);
 /* Posts the report and frees d. Recipients without an outcome of their own get the mail's. */
 void delivery_finish(struct delivery *d, const struct smtp_outcome *o);
 /* The session's word on it: the transaction's outcomes. A late one that is still unknown says nothing. */

@@ -260,6 +260,14 @@ static bool deserves_another(const struct delivery *d)
            (o->code == OUTCOME_CONNECTION_CLOSED || o->code == OUTCOME_SERVICE_CLOSING || o->reply_code == 421);
 }
 
+/* At the head of the queue: it has been there before. */
+static void wait_again(struct pool *p, struct delivery *d)
+{
+    list_add_first(&p->waiting, &d->state->node);
+    note_waiting(p);
+    pool_mark_dirty(p);
+}
+
 static void on_done(struct pool_conn *pc, struct smtp_transaction *t)
 {
     struct pool *p = pc->pool;
@@ -273,17 +281,17 @@ static void on_done(struct pool_conn *pc, struct smtp_transaction *t)
     pool_count(&p->stats.mails, 1);
     pool_count(&p->stats.flights, flights - pc->flights);
     pc->flights = flights;
-    if (!s->reported)
+    if (!s->reported && !(s->part && t->outcome.code == OUTCOME_SENT))
         delivery_note_attempt(d, &t->outcome, !s->fresh_session, (uint32_t)((clock_us() - s->lent_us) / 1000));
     if (deserves_another(d)) {
         pool_count(&p->stats.stale, 1);
         s->wants_fresh = true;
-        s->conn = NULL;
-        s->lent_us = 0;
-        memset(s->report->rcpts, 0, s->report->n_rcpts * sizeof(*s->report->rcpts));
-        list_add_first(&p->waiting, &s->node);
-        note_waiting(p);
-        pool_mark_dirty(p);
+        delivery_forget_attempt(d);
+        wait_again(p, d);
+        return;
+    }
+    if (delivery_take_rest(d)) {
+        wait_again(p, d);
         return;
     }
     let_go(p, d);

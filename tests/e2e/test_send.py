@@ -121,6 +121,33 @@ class TestAnswer(Send):
                 self.assertEqual(a["recipients"][1]["smtp"]["code"], 550)
                 self.assertEqual(p.mails[0].rcpts, ["bob@example.net", "dan@example.net"])
 
+    def test_more_recipients_than_the_relay_takes_at_once(self):
+        """Further transactions with the same Message-ID, until all are through or nobody more is taken."""
+        rcpt = [default, default, "452 4.5.3 too many recipients", "452 4.5.3 too many recipients", default]
+        for caps in (BASIC, PIPELINED, ALL):
+            with Peer(caps=caps, on={"rcpt": rcpt}) as p, Gateway(relay=p.url()) as g:
+                to = ["bob@example.net", "eve@example.net", "dan@example.net", "kim@example.net"]
+                a = self.sent(g.post(mail(to=to)))
+                self.assertEqual([r["status"] for r in a["recipients"]], ["accepted"] * 4)
+                self.assertEqual(a["attempts"], 1)
+                self.assertEqual([m.rcpts for m in p.mails], [to[:2], to[2:]])
+                ids = {parsed(m.body)["Message-ID"] for m in p.mails}
+                self.assertEqual(ids, {a["message_id"]})
+
+    def test_the_rest_of_the_recipients_is_refused(self):
+        rcpt = [default, "452 4.5.3 too many recipients", "452 4.5.3 too many recipients", default, "550 5.1.1 no"]
+        with Peer(caps=BASIC, on={"rcpt": rcpt}) as p, Gateway(relay=p.url()) as g:
+            a = self.sent(g.post(mail(to=["bob@example.net", "eve@example.net", "dan@example.net"])), "partial")
+            self.assertEqual([r["status"] for r in a["recipients"]], ["accepted", "accepted", "rejected"])
+            self.assertEqual([m.rcpts for m in p.mails], [["bob@example.net"], ["eve@example.net"]])
+
+    def test_nobody_is_taken_at_once(self):
+        """Without anybody accepted it is a refusal like any other, and not tried for ever."""
+        with Peer(caps=BASIC, on={"rcpt": "452 4.5.3 too many recipients"}) as p, Gateway(relay=p.url()) as g:
+            a = g.post(mail(to=["bob@example.net", "eve@example.net"]))
+            self.assertEqual((a.status, a.code), (503, "recipients_rejected"))
+            self.assertEqual(len(p.mails), 0)
+
     def test_partial_reject_with_all_accepted(self):
         with Peer() as p, Gateway(relay=p.url()) as g:
             self.sent(g.post(mail(to=["bob@example.net", "dan@example.net"], partial="reject")))

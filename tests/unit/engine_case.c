@@ -120,14 +120,15 @@ static char *line_of(size_t n)
     return content;
 }
 
-void ec_submit_sized(uint64_t within_ms, size_t content_n)
+static void submit(uint64_t within_ms, size_t content_n, size_t n_rcpts)
 {
-    struct delivery *d = delivery_new(1);
+    struct delivery *d = delivery_new(n_rcpts);
 
     ck_assert_ptr_nonnull(d);
     snprintf(d->id, sizeof(d->id), "0192f7c0-0000-7000-8000-000000000001");
     d->from = strdup("ann@example.com");
-    d->rcpts[0] = strdup("bob@example.org");
+    for (size_t i = 0; i < n_rcpts; i++)
+        d->rcpts[i] = strdup("bob@example.org");
     d->content = line_of(content_n);
     d->content_n = content_n;
     d->deadline = clock_us() / 1000 + within_ms;
@@ -135,6 +136,16 @@ void ec_submit_sized(uint64_t within_ms, size_t content_n)
     d->on_report = on_report;
     d->owner = &ec_owner;
     engine_submit(ec_engine, d);
+}
+
+void ec_submit_sized(uint64_t within_ms, size_t content_n)
+{
+    submit(within_ms, content_n, 1);
+}
+
+void ec_submit_to(size_t n_rcpts, uint64_t within_ms)
+{
+    submit(within_ms, 1000, n_rcpts);
 }
 
 void ec_submit(uint64_t within_ms)

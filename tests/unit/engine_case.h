@@ -17,6 +17,7 @@ void ec_teardown(void);
 void ec_use_tls(enum smtp_tls_mode mode);  /* before start: makes certificates, trusts them */
 void ec_start(const struct peer_rule *rules, size_t n);    /* n 0: no peer */
 void ec_submit(uint64_t within_ms);        /* a mail of 1000 octets, to be reported until then */
+void ec_submit_to(size_t n_rcpts, uint64_t within_ms);
 void ec_submit_sized(uint64_t within_ms, size_t content_n);
 const struct delivery_report *ec_report(size_t n);         /* the n-th, from 1; waits for it */
 void ec_drop_reports(void);                /* the next one is the first again */

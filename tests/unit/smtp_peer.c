@@ -26,7 +26,7 @@ struct guest {                          /* one connection */
     char cipher[16384];                 /* lent to tls until it wants more */
     char in[65536];
     size_t off, n;
-    int mails_begun, mails;
+    int mails_begun, mails, rcpts;
     bool over;
 };
 
@@ -199,13 +199,6 @@ static bool ehlo(struct guest *g)
     return say(g, text);
 }
 
-static bool mail(struct guest *g)
-{
-    if (++g->mails_begun != g->rule.at_mail)
-        return say(g, "250 2.1.0 ok\r\n");
-    return g->rule.mail_reply && say(g, g->rule.mail_reply) && strncmp(g->rule.mail_reply, "421", 3) != 0;
-}
-
 static bool is_held(struct guest *g)
 {
     struct peer *p = g->peer;
@@ -222,6 +215,16 @@ static bool is_held(struct guest *g)
     stopping = p->stopping;
     pthread_mutex_unlock(&p->lock);
     return !stopping && !g->rule.close_instead;
+}
+
+static bool mail(struct guest *g)
+{
+    g->rcpts = 0;
+    if (++g->mails_begun != g->rule.at_mail)
+        return say(g, "250 2.1.0 ok\r\n");
+    if (g->rule.mail_hangs)
+        return is_held(g);
+    return g->rule.mail_reply && say(g, g->rule.mail_reply) && strncmp(g->rule.mail_reply, "421", 3) != 0;
 }
 
 static bool body_done(struct guest *g)
@@ -275,6 +278,8 @@ static bool command(struct guest *g, const char *line)
         say(g, "221 2.0.0 bye\r\n");
         return false;
     }
+    if (strncasecmp(line, "RCPT", 4) == 0 && g->rule.max_rcpts && ++g->rcpts > g->rule.max_rcpts)
+        return say(g, "452 4.5.3 too many recipients\r\n");
     return say(g, "250 2.1.5 ok\r\n");                    /* RCPT, RSET, NOOP */
 }
 

@@ -14,6 +14,8 @@ struct peer_rule {
     const char *starttls_reply;         /* NULL: a 220 and the handshake */
     int at_mail;                        /* the n-th MAIL (1 …) gets the following; 0: none */
     const char *mail_reply;             /* NULL: none, the connection is closed; a 421 is followed by a close */
+    int max_rcpts;                      /* in one transaction: more get a 452; 0: no limit */
+    bool mail_hangs;                    /* that MAIL gets no answer until peer_release */
     int close_after;                    /* so many mails; 0: never */
     bool goodbye;                       /* then with a 421 in one write with the verdict */
     int hold_at;                        /* the reply to the n-th body waits for peer_release; 0: none */

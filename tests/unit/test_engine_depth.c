@@ -3,6 +3,7 @@
 #include <check.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Several mails on one session, sessions opened ahead, several loops for one relay. */
 
@@ -191,6 +192,106 @@ START_TEST(refused_password_is_known_to_all_loops)
 }
 END_TEST
 
+/* ---- more recipients than the relay takes at once ---- */
+
+static void assert_rcpts(size_t n, const char *const codes[])
+{
+    const struct delivery_report *r = ec_report(1);
+
+    ck_assert_uint_eq(r->n_rcpts, n);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_msg(strcmp(outcome_code_name(r->rcpts[i].code), codes[i]) == 0, "recipient %zu: %s", i,
+                      outcome_code_name(r->rcpts[i].code));
+}
+
+static void start_small(struct peer_rule rule)
+{
+    rule.max_rcpts = 2;
+    ec_config.max_sessions = 1;
+    ec_start(&rule, 1);
+}
+
+START_TEST(the_rest_in_further_transactions)
+{
+    static const char *const codes[] = {"sent", "sent", "sent", "sent", "sent"};
+
+    start_small((struct peer_rule){0});
+    ec_submit_to(5, 10000);
+    ec_assert_sent(ec_report(1));
+    assert_rcpts(5, codes);
+    ck_assert_uint_eq(ec_report(1)->n_attempts, 1);
+    ck_assert_int_eq(peer_mails(ec_peer), 3);
+    ck_assert_int_eq(peer_connections(ec_peer), 1);
+}
+END_TEST
+
+START_TEST(the_rest_is_refused)
+{
+    static const char *const codes[] = {"sent", "sent", "sender_rejected", "sender_rejected"};
+
+    ec_config.one_flight_max = 0;       /* this peer would take a body after all */
+    start_small((struct peer_rule){.at_mail = 2, .mail_reply = "550 5.7.1 once is enough\r\n"});
+    ec_submit_to(4, 10000);
+    ec_assert_sent(ec_report(1));
+    assert_rcpts(4, codes);
+}
+END_TEST
+
+/* The second transaction was to go on a session that had gone stale: another one has the rest. */
+START_TEST(the_rest_on_another_session)
+{
+    static const char *const codes[] = {"sent", "sent", "sent", "sent", "sent"};
+
+    start_small((struct peer_rule){.close_after = 1, .goodbye = true});
+    ec_submit_to(5, 10000);
+    ec_assert_sent(ec_report(1));
+    assert_rcpts(5, codes);
+    ck_assert_int_eq(peer_mails(ec_peer), 3);
+    ck_assert_int_eq(peer_connections(ec_peer), 3);
+}
+END_TEST
+
+START_TEST(the_rest_is_unknown)
+{
+    static const char *const codes[] = {"sent", "sent", "outcome_unknown", "outcome_unknown"};
+
+    start_small((struct peer_rule){.hold_at = 2, .close_instead = true});
+    ec_submit_to(4, 10000);
+    peer_wait_held(ec_peer);
+    peer_release(ec_peer);
+    ec_assert_sent(ec_report(1));
+    assert_rcpts(4, codes);
+}
+END_TEST
+
+START_TEST(the_rest_is_answered_late)
+{
+    static const char *const codes[] = {"sent", "sent", "outcome_unknown", "outcome_unknown"};
+
+    start_small((struct peer_rule){.hold_at = 2});
+    ec_submit_to(4, 500);
+    ec_assert_sent(ec_report(1));
+    assert_rcpts(4, codes);
+    peer_release(ec_peer);
+    ec_assert_sent(ec_report(2));
+    ck_assert(ec_report(2)->late);
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(ec_report(2)->rcpts[i].code, OUTCOME_SENT);
+}
+END_TEST
+
+START_TEST(deadline_before_the_rest)
+{
+    static const char *const codes[] = {"sent", "sent", "deadline_exceeded", "deadline_exceeded"};
+
+    ec_config.one_flight_max = 0;       /* a body on its way would make it unknown */
+    start_small((struct peer_rule){.at_mail = 2, .mail_hangs = true});
+    ec_submit_to(4, 500);
+    ec_assert_sent(ec_report(1));
+    assert_rcpts(4, codes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("engine_depth");
@@ -211,6 +312,12 @@ int main(void)
     tcase_add_test(t, several_loops);
     tcase_add_test(t, more_loops_than_sessions);
     tcase_add_test(t, refused_password_is_known_to_all_loops);
+    tcase_add_test(t, the_rest_in_further_transactions);
+    tcase_add_test(t, the_rest_is_refused);
+    tcase_add_test(t, the_rest_on_another_session);
+    tcase_add_test(t, the_rest_is_unknown);
+    tcase_add_test(t, the_rest_is_answered_late);
+    tcase_add_test(t, deadline_before_the_rest);
     suite_add_tcase(suite, t);
     srunner_run_all(sr, CK_ENV);
     failed = srunner_ntests_failed(sr);
