@@ -131,7 +131,7 @@ class TestAnswer(Send):
                 self.assertEqual([r["status"] for r in a["recipients"]], ["accepted"] * 4)
                 self.assertEqual(a["attempts"], 1)
                 self.assertEqual([m.rcpts for m in p.mails], [to[:2], to[2:]])
-                ids = {parsed(m.body)["Message-ID"] for m in p.mails}
+                ids = {parsed(m.data)["Message-ID"] for m in p.mails}
                 self.assertEqual(ids, {a["message_id"]})
 
     def test_the_rest_of_the_recipients_is_refused(self):
