@@ -84,6 +84,8 @@
     X(pipeline_depth, UINT, c.pipeline_depth, "1", 1, 64, NULL, 0, \
       "Mails in flight on one session, where the relay offers PIPELINING and CHUNKING. When a session is lost, as " \
       "many mails may end as outcome_unknown.") \
+    X(trace, BOOL, c.trace, "false", 0, 0, NULL, 0, \
+      "Log each line to and from the relay, without passwords and the mails' text.") \
     X(timeout, MILLIS, timeout_ms, "0", 0, 3600000, NULL, 0, \
       "A cap over every step below: each waits the smaller of the two; 0: none.") \
     X(dns_timeout, MILLIS, c.dns_ms, "5s", 10, 3600000, NULL, 0, "Looking up the relay's address.") \

@@ -25,10 +25,23 @@ static size_t find_relay(const struct service *s, const char *name)
     return i;
 }
 
+/* On an SMTP loop's thread. */
+static void on_trace(void *ctx, size_t relay, unsigned session, bool from_client, const char *line)
+{
+    const struct service *s = ctx;
+    char text[256];
+
+    log_mask_text(line, text);
+    log_event(LOG_INFO_LEVEL, "trace", line[0] == '*' ? "of the session" : from_client ? "said to the relay"
+              : "said by the relay",
+              LOG_S("relay", s->relay_names[relay]), LOG_N("session", session), LOG_S("line", text));
+}
+
 static struct engine *start_engine(const struct service *s, char err_out[200])
 {
     struct relay_config *relays = calloc(s->n_relays + 1, sizeof(*relays));
-    struct engine_params p = {.relays = relays, .n_relays = s->n_relays, .loops = s->config->smtp_loops};
+    struct engine_params p = {.relays = relays, .n_relays = s->n_relays, .loops = s->config->smtp_loops,
+                              .on_trace = on_trace, .trace_ctx = (void *)(uintptr_t)s};
     struct engine *e = NULL;
 
     snprintf(err_out, 200, "no memory");

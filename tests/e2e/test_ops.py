@@ -483,17 +483,45 @@ class TestLogs(Ops):
         ):
             with Peer(on=on, caps=BASIC) as p:
                 with Gateway(
-                    {"MAILHATCH_LOG_LEVEL": "debug", "MAILHATCH_API_KEYS": "web:key-of-the-caller"}, relay=p.url()
+                    {
+                        "MAILHATCH_LOG_LEVEL": "debug",
+                        "MAILHATCH_API_KEYS": "web:key-of-the-caller",
+                        "MAILHATCH_RELAY_TRACE": "true",
+                    },
+                    relay=p.url(),
                 ) as g:
                     g.post(request, headers)
                     g.post(b'{"text":"TEXT-OF-THE-MAIL","from":"bob.the.recipient@', headers)
                     g.post(request, {"Authorization": "Bearer key-of-the-caller-x"})
                 log = g.log()
                 self.assertTrue(g.events("send"), log)
+                self.assertTrue(g.events("trace"), log)
                 for secret in (*self.SECRETS, auth, auth[8:40]):
                     self.assertNotIn(secret, log)
                 for line in g.lines:
                     json.loads(line)
+
+    def test_trace(self):
+        with Peer() as p, Gateway({"MAILHATCH_RELAY_TRACE": "true"}, relay=p.url()) as g:
+            for _ in range(2):
+                self.assertEqual(g.post(mail(to="bob.the.recipient@example.net")).status, 200)
+            g.stop()
+            lines = [(e["msg"], e["line"]) for e in g.events("trace")]
+            self.assertEqual({(e["relay"], e["session"]) for e in g.events("trace")}, {("default", 1)})
+        said = [line for msg, line in lines if msg == "said to the relay"]
+        self.assertEqual([line.split()[0] for line in said[:4]], ["EHLO", "STARTTLS", "EHLO", "AUTH"])
+        self.assertEqual(said[3], "AUTH PLAIN ***")
+        self.assertEqual([line.split(":")[0] for line in said[4:6]], ["MAIL FROM", "RCPT TO"])
+        self.assertIn("b***@example.net", said[5])
+        self.assertEqual(sum(line.startswith("BDAT") for line in said), 2)
+        self.assertEqual(sum(line.startswith("250 2.0.0") for msg, line in lines), 2)
+        self.assertTrue(any(msg == "of the session" and "TLSv1.3" in line for msg, line in lines))
+
+    def test_no_trace_unless_asked(self):
+        with Peer() as p, Gateway({"MAILHATCH_LOG_LEVEL": "debug"}, relay=p.url()) as g:
+            self.assertEqual(g.post(mail()).status, 200)
+            g.stop()
+            self.assertFalse(g.events("trace"))
 
     def test_one_send_line_a_mail(self):
         with Peer(on={"rcpt": [default, "550 5.1.1 no"]}) as p, Gateway(relay=p.url()) as g:
