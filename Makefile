@@ -43,7 +43,7 @@ run: deps                               ## install what is missing, build, start
 test: deps-test                         ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory check
 
-check: all check-lint check-unit check-mime check-json check-e2e check-openapi      ## every test, without installing anything
+check: all check-lint check-unit check-mime check-json check-e2e check-openapi check-deploy ## every test, without installing anything
 	@echo "all tests passed"
 
 check-lint:                             ## the lints of the house, and the lints' own test
@@ -65,6 +65,9 @@ check-e2e: $(B)/mailhatch               ## the program against misbehaving peers
 
 check-openapi: $(B)/mailhatch           ## openapi.yaml: lint, and traffic against the running service
 	sh tests/openapi/run.sh $(B)/mailhatch
+
+check-deploy: $(B)/mailhatch            ## manual, completions, units, manifests, package: what is shipped beside the program
+	sh tests/deploy/run.sh $(B)/mailhatch
 
 ASAN := B=build/asan MIME_MAILS=1500 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g"
 TSAN := B=build/tsan SAN="-fsanitize=thread" OPT="-O1 -g"
@@ -103,6 +106,46 @@ bench-manners: deps                     ## no answer but 2xx from a relay that l
 	@failed=0; for how in '-M 8' '-x 100' '-E 10'; do MAILHATCH_ON_TEMPORARY_FAILURE=retry tests/bench/run.sh --strict \
 		--mails 100000 --secs 5 --conns 256 --sink-args "$$how" ours || failed=1; done; \
 		tests/bench/isolation.sh && exit $$failed
+
+# ---- installing ----
+
+# `make install PREFIX=/usr DESTDIR=somewhere`. The configuration is below /etc whatever the prefix, as the unit reads it there.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+BINDIR ?= $(PREFIX)/bin
+SHARE := $(PREFIX)/share
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DOCDIR ?= $(SHARE)/doc/mailhatch
+INSTALLED = $(BINDIR)/mailhatch $(SHARE)/man/man8/mailhatch.8 $(SHARE)/man/man5/mailhatch.conf.5 \
+	$(SHARE)/bash-completion/completions/mailhatch $(SHARE)/zsh/site-functions/_mailhatch \
+	$(UNITDIR)/mailhatch.service $(UNITDIR)/mailhatch.socket
+DOCS := README.md CHANGELOG.md SECURITY.md LICENSE openapi.yaml deploy/mailhatch.example.yaml $(wildcard docs/*.md)
+
+install: all                            ## install into DESTDIR, below PREFIX (/usr/local): program, manual, completions, units, documentation
+	install -D -m 755 $(B)/mailhatch $(DESTDIR)$(BINDIR)/mailhatch
+	install -D -m 644 deploy/man/mailhatch.8 $(DESTDIR)$(SHARE)/man/man8/mailhatch.8
+	install -D -m 644 deploy/man/mailhatch.conf.5 $(DESTDIR)$(SHARE)/man/man5/mailhatch.conf.5
+	install -D -m 644 deploy/completion/mailhatch.bash $(DESTDIR)$(SHARE)/bash-completion/completions/mailhatch
+	install -D -m 644 deploy/completion/_mailhatch $(DESTDIR)$(SHARE)/zsh/site-functions/_mailhatch
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)
+	set -e; for u in mailhatch.service mailhatch.socket; do \
+		sed 's|/usr/bin/|$(BINDIR)/|' deploy/systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u; chmod 644 $(DESTDIR)$(UNITDIR)/$$u; done
+	install -m 644 $(DOCS) $(DESTDIR)$(DOCDIR)
+	install -d -m 700 $(DESTDIR)$(SYSCONFDIR)/mailhatch/secrets
+	test -e $(DESTDIR)$(SYSCONFDIR)/mailhatch/mailhatch.yaml || \
+		install -m 640 deploy/mailhatch.yaml $(DESTDIR)$(SYSCONFDIR)/mailhatch/mailhatch.yaml
+
+uninstall:                              ## remove what install put there; the configuration stays
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	rm -rf $(DESTDIR)$(DOCDIR)
+
+generated: all                          ## write anew what comes from the tables: reference, sample, manual, completions
+	$(B)/mailhatch help reference >docs/configuration.md
+	$(B)/mailhatch help sample >deploy/mailhatch.example.yaml
+	$(B)/mailhatch help man >deploy/man/mailhatch.8
+	$(B)/mailhatch help man5 >deploy/man/mailhatch.conf.5
+	$(B)/mailhatch help completion bash >deploy/completion/mailhatch.bash
+	$(B)/mailhatch help completion zsh >deploy/completion/_mailhatch
 
 deps:
 	@sh tests/install.sh
@@ -146,4 +189,4 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench bench-manners \
-	deps deps-test clean
+	deps deps-test clean check-deploy install uninstall generated

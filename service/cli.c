@@ -1,6 +1,8 @@
 #include "service/cli.h"
 
 #include "api/api.h"
+#include "service/command_table.h"
+#include "service/config_man.h"
 #include "service/log.h"
 #include "service/option.h"
 #include "service/service.h"
@@ -188,36 +190,69 @@ int cli_check_config(int argc, char **argv)
     return rc == 0 ? EXIT_SENT : EXIT_USAGE;
 }
 
+static const struct command_row commands[] = {
+#define X(word, arguments, help) {word, arguments, help},
+    COMMAND_TABLE(X)
+};
+static const struct command_row topics[] = {TOPIC_TABLE(X)};
+#undef X
+
+static void print_rows(const char *before, const struct command_row *rows, size_t n)
+{
+    char line[80];
+
+    for (size_t i = 0; i < n; i++) {
+        snprintf(line, sizeof(line), "%s %s %s", before, rows[i].word, rows[i].arguments);
+        printf("  %-36s %s\n", line, rows[i].help);
+    }
+}
+
 static void print_usage(void)
 {
     printf("mailhatch " MAILHATCH_VERSION ": turns an HTTP POST of JSON into an e-mail on an SMTP relay.\n\n"
-           "  mailhatch [OPTIONS]               serve\n"
-           "  mailhatch --sandbox               serve, with a relay of its own that delivers nothing\n"
-           "  mailhatch send [FILE] [OPTIONS]   send one mail (the API's JSON, from FILE or standard input) and print\n"
-           "                                    the API's answer; exit status 0 sent, 1 failed, 2 usage or\n"
-           "                                    configuration, 3 partial, 4 unknown\n"
-           "  mailhatch check-config [OPTIONS]  tell every mistake, and what is in force\n"
-           "  mailhatch healthcheck [OPTIONS]   ask the admin listener's /livez\n"
-           "  mailhatch help [sample]           this page, or a commented configuration file\n"
-           "  mailhatch version\n\n");
+           "  %-36s Serve.\n  %-36s Serve, with a relay of its own that delivers nothing.\n", "mailhatch [OPTIONS]",
+           "mailhatch --sandbox");
+    print_rows("mailhatch", commands, ARRAY_LEN(commands));
+    print_rows("mailhatch help", topics, ARRAY_LEN(topics));
+    printf("\nExit status: 0 fine (send: sent), 1 failed, 2 usage or configuration, 3 partial, 4 unknown.\n\n");
 }
 
-int cli_help(const char *topic)
+static void write_usage(struct bytes_buf *out)
 {
+    print_usage();
+    config_write_help(out);
+}
+
+int cli_help(const char *topic, const char *argument)
+{
+    static const struct {
+        const char *topic, *argument;
+        void (*write)(struct bytes_buf *out);
+    } pages[] = {
+        {"", "", write_usage},
+        {"sample", "", config_write_sample},
+        {"reference", "", config_write_reference},
+        {"man", "", config_write_man8},
+        {"man5", "", config_write_man5},
+        {"completion", "bash", config_write_bash},
+        {"completion", "zsh", config_write_zsh},
+    };
     struct bytes_buf text;
 
-    bytes_buf_init(&text, 0);
-    if (strcmp(topic, "sample") == 0) {
-        config_write_sample(&text);
-    } else if (strcmp(topic, "reference") == 0) {
-        config_write_reference(&text);
-    } else {
-        print_usage();
-        config_write_help(&text);
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        if (strcmp(pages[i].topic, topic) != 0 || strcmp(pages[i].argument, argument) != 0)
+            continue;
+        bytes_buf_init(&text, 0);
+        pages[i].write(&text);
+        printf("%s", bytes_buf_view(&text).p);
+        bytes_buf_deinit(&text);
+        return EXIT_SENT;
     }
-    printf("%s", bytes_buf_view(&text).p);
-    bytes_buf_deinit(&text);
-    return EXIT_SENT;
+    fprintf(stderr, "mailhatch help: there is no page \"%s%s%s\"; the topics:\n", topic, *argument ? " " : "",
+            argument);
+    for (size_t i = 0; i < ARRAY_LEN(topics); i++)
+        fprintf(stderr, "  %s %s\n", topics[i].word, topics[i].arguments);
+    return EXIT_USAGE;
 }
 
 int cli_version(void)
@@ -229,12 +264,11 @@ int cli_version(void)
 
 int cli_unknown(const char *word)
 {
-    static const char *const commands[] = {"send", "check-config", "healthcheck", "help", "version"};
     struct option_guess g;
 
     option_guess_start(&g, word);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        option_guess_try(&g, commands[i]);
+        option_guess_try(&g, commands[i].word);
     if (*g.name)
         fprintf(stderr, "mailhatch: no command \"%s\"; did you mean %s?\n", word, g.name);
     else

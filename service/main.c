@@ -268,6 +268,14 @@ static bool asks_for(int argc, char **argv, const char *word, const char *shorte
     return false;
 }
 
+/* `mailhatch help TOPIC`; --help after a command, or as an argument, is the usage. */
+static int help(int argc, char **argv, const char *word)
+{
+    bool is_command = strcmp(word, "help") == 0 && !asks_for(argc, argv, "--help", "-h");
+
+    return cli_help(is_command && argc > 2 ? argv[2] : "", is_command && argc > 3 ? argv[3] : "");
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -277,7 +285,7 @@ int main(int argc, char **argv)
     const char *word = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
 
     if (strcmp(word, "help") == 0 || asks_for(argc, argv, "--help", "-h"))
-        return cli_help(argc > 2 && *word ? argv[2] : "");
+        return help(argc, argv, word);
     if (strcmp(word, "version") == 0 || asks_for(argc, argv, "--version", "-V"))
         return cli_version();
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
