@@ -106,18 +106,13 @@ static void write_failed(struct conn *c, int error)
     conn_transport_gone(c, NULL, errno_text(error));
 }
 
-static bool plain_write(struct conn *c)
+/* One send. False: the kernel takes nothing now. When the socket is broken the session knows, and *n_out is 0. */
+static bool send_some(struct conn *c, struct bytes_view v, size_t *n_out)
 {
-    struct bytes_view out = smtp_session_output(c->session);
-    size_t n;
-
-    if (!out.n)
-        return false;
-    switch (dial_send(c->io.fd, out, &n)) {
+    switch (dial_send(c->io.fd, v, n_out)) {
     case DIAL_OK:
-        c->turn += n;
-        c->blocked = n < out.n;
-        conn_note_sent(c, n);
+        c->turn += *n_out;
+        c->blocked = *n_out < v.n;
         return true;
     case DIAL_AGAIN:
     case DIAL_EOF:
@@ -125,9 +120,22 @@ static bool plain_write(struct conn *c)
         return false;
     case DIAL_ERROR:
         write_failed(c, errno);
+        *n_out = 0;
         return true;
     }
     unreachable("dial_send");
+}
+
+static bool plain_write(struct conn *c)
+{
+    struct bytes_view out = smtp_session_output(c->session);
+    size_t n;
+
+    if (!out.n || !send_some(c, out, &n))
+        return false;
+    if (n)
+        conn_note_sent(c, n);
+    return true;
 }
 
 static void plain_close(struct conn *c)
@@ -316,24 +324,13 @@ static bool tls_transport_write(struct conn *c)
         return false;
     if (!encrypt(c))
         return true;
-    if (!bytes_queue_len(q))
+    if (!bytes_queue_len(q) || !send_some(c, bytes_queue_view(q), &n))
         return false;
-    switch (dial_send(c->io.fd, bytes_queue_view(q), &n)) {
-    case DIAL_OK:
+    if (n) {
         bytes_queue_consume(q, n);
-        c->turn += n;
-        c->blocked = bytes_queue_len(q) > 0;
         note_cipher_sent(c, n);
-        return true;
-    case DIAL_AGAIN:
-    case DIAL_EOF:
-        c->blocked = true;
-        return false;
-    case DIAL_ERROR:
-        write_failed(c, errno);
-        return true;
     }
-    unreachable("dial_send");
+    return true;
 }
 
 static void tls_transport_close(struct conn *c)
