@@ -94,8 +94,11 @@ soak-cut:                               ## the same with mails pipelined, and co
 bench: deps                             ## the load rig against the peers (see tests/bench/README.md)
 	@$(MAKE) --no-print-directory all
 	sh tests/bench/install.sh
-	tests/bench/run.sh --rounds 3 --secs 4 --conns 64 --base go node go ours
+	tests/bench/run.sh --rounds 3 --secs 4 --conns 16,64 --base go node go floor-w1 ours
 	tests/bench/run.sh --secs 4 --conns 128,256,1000 ours
+	tests/bench/run.sh --rtt 50 --warm 3 --secs 4 --conns 64 --base go node go ours
+	MAILHATCH_RELAY_PIPELINE_DEPTH=8 tests/bench/run.sh --rtt 50 --warm 3 --secs 4 --conns 256 ours
+	tests/bench/run.sh --rtt 50 --sessions 1000 --conns 1000 --warm 20 --secs 4 --base go go ours
 	tests/bench/run.sh --secs 4 --conns 16 --payload 20k,1m --base go go ours
 	tests/bench/run.sh --secs 4 --conns 64 --payload 1m,1m-form ours
 	tests/bench/run.sh --cold 6 floor ours
