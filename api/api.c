@@ -148,16 +148,25 @@ static int start_admin(struct api *a)
     return a->halls[0].admin ? 0 : -1;
 }
 
+/* The socket that was handed over for it, else one of our own. */
+static int start_listening(enum listen_role role, const char *address, bool need_local, struct listen_socket *out,
+                           char err_out[200])
+{
+    int rc = listen_inherit(role, need_local, out, err_out);
+
+    return rc != 0 ? rc : listen_open(address, need_local, out, err_out);
+}
+
 static int start_servers(struct api *a, char err_out[200])
 {
     const struct config *config = service_config(a->service);
     int rc = 0;
 
-    if (listen_open(config->listen, !auth_has_keys(a->auth), &a->listen, err_out) < 0)
+    if (start_listening(LISTEN_API, config->listen, !auth_has_keys(a->auth), &a->listen, err_out) < 0)
         return -1;
     for (size_t i = a->n_halls; i-- > 0;)               /* the first one takes the socket itself, so it is the last */
         rc |= start_server(a, i);
-    if (listen_open(config->admin_listen, false, &a->admin_listen, err_out) < 0)
+    if (start_listening(LISTEN_ADMIN, config->admin_listen, false, &a->admin_listen, err_out) < 0)
         return -1;
     rc |= start_admin(a);
     if (rc != 0)
@@ -249,14 +258,19 @@ void api_free(struct api *a)
     free(a);
 }
 
-uint16_t api_port(const struct api *a)
+const char *api_address(const struct api *a)
 {
-    return a->listen.port;
+    return a->listen.name;
 }
 
-uint16_t api_admin_port(const struct api *a)
+const char *api_admin_address(const struct api *a)
 {
-    return a->admin_listen.port;
+    return a->admin_listen.name;
+}
+
+bool api_is_inherited(const struct api *a)
+{
+    return a->listen.inherited;
 }
 
 /* ---- for the command line ---- */

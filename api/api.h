@@ -14,9 +14,11 @@ struct api *api_new(struct service *s, char err_out[200]) MUST_CHECK;
  * stays. */
 void api_stop_listening(struct api *a);
 void api_free(struct api *a);
-/* The port actually bound (a configured port 0 is picked by the kernel); 0 for a Unix socket. */
-uint16_t api_port(const struct api *a);
-uint16_t api_admin_port(const struct api *a);
+/* Where they listen: HOST:PORT as bound (a configured port 0 is picked by the kernel), or unix:/path. */
+const char *api_address(const struct api *a);
+const char *api_admin_address(const struct api *a);
+/* The API's socket is systemd's: who connects while this process does not listen waits for the next one. */
+bool api_is_inherited(const struct api *a);
 
 /* For `mailhatch send`: JSON text -> mail (all problems at once) and result -> JSON text; the same code as the HTTP
  * path. json (from malloc) is taken over. 0: *mail_out owned by the caller. -1: *problem_out is the problem object's

@@ -2,19 +2,22 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Opens the sockets on which the API and the admin listener take connections. */
+/* Opens the sockets on which the API and the admin listener take connections, or takes those that were handed over. */
 
 #define ERR_SIZE 200
 #define BACKLOG 1024
+#define FIRST_INHERITED 3               /* SD_LISTEN_FDS_START */
 
 /* ---- Unix sockets ---- */
 
@@ -150,6 +153,17 @@ static int open_tcp(const char *address, bool need_local, struct listen_socket *
     return rc;
 }
 
+/* Where it really listens: the port that the kernel picked in the place of 0. */
+static void set_name(struct listen_socket *s, const char *address)
+{
+    const char *colon = strrchr(address, ':');
+
+    if (s->path[0] || !colon)
+        snprintf(s->name, sizeof(s->name), "%.299s", address);
+    else
+        snprintf(s->name, sizeof(s->name), "%.*s:%u", (int)(colon - address), address, s->port);
+}
+
 int listen_open(const char *address, bool need_local, struct listen_socket *out, char err_out[ERR_SIZE])
 {
     int rc;
@@ -161,5 +175,107 @@ int listen_open(const char *address, bool need_local, struct listen_socket *out,
         close(out->fd);
         out->fd = -1;
     }
+    if (rc == 0)
+        set_name(out, address);
     return rc;
+}
+
+/* ---- handed over ---- */
+
+/* How many descriptors were handed over to this process: none, when the variables are another one's. */
+static int count_inherited(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+    long count;
+
+    if (!pid || !n || strtol(pid, NULL, 10) != (long)getpid())
+        return 0;
+    count = strtol(n, NULL, 10);
+    return count < 0 || count > 64 ? 0 : (int)count;
+}
+
+/* Whether the n-th of the names "api:admin" is the admin listener's. */
+static bool is_for_admin(int n)
+{
+    const char *p = getenv("LISTEN_FDNAMES");
+
+    for (; p && n > 0; n--) {
+        p = strchr(p, ':');
+        p = p ? p + 1 : NULL;
+    }
+    return p && strcspn(p, ":") == 5 && strncmp(p, "admin", 5) == 0;
+}
+
+static bool is_listening_stream(int fd)
+{
+    int type = 0, listening = 0;
+    socklen_t n = sizeof(type), m = sizeof(listening);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM &&
+           getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &m) == 0 && listening;
+}
+
+/* Where it listens; false for a family other than TCP's and Unix's. */
+static bool describe(const struct sockaddr_storage *bound, socklen_t len, struct listen_socket *out)
+{
+    const struct sockaddr *sa = (const struct sockaddr *)(const void *)bound;
+    char host[64], port[8];
+
+    if (sa->sa_family == AF_UNIX) {
+        const char *path = ((const struct sockaddr_un *)(const void *)bound)->sun_path;
+        size_t n = len - offsetof(struct sockaddr_un, sun_path);
+        snprintf(out->name, sizeof(out->name), "unix:%.*s", n && *path ? (int)n : 0, path);
+        return true;
+    }
+    if ((sa->sa_family != AF_INET && sa->sa_family != AF_INET6) ||
+        getnameinfo(sa, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return false;
+    snprintf(out->name, sizeof(out->name), sa->sa_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    out->port = (uint16_t)strtoul(port, NULL, 10);
+    return true;
+}
+
+static int take_inherited(int fd, const char *what, bool need_local, struct listen_socket *out, char err_out[ERR_SIZE])
+{
+    struct sockaddr_storage bound = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(bound);
+    int flags = fcntl(fd, F_GETFL);
+
+    if (!is_listening_stream(fd) || getsockname(fd, (struct sockaddr *)(void *)&bound, &len) < 0 ||
+        !describe(&bound, len, out)) {
+        snprintf(err_out, ERR_SIZE, "What was handed over for %s (descriptor %d) is no listening stream socket: the "
+                 "socket unit needs ListenStream= and Accept=no.", what, fd);
+        return -1;
+    }
+    if (need_local && bound.ss_family != AF_UNIX && !is_loopback((const struct sockaddr *)(const void *)&bound)) {
+        snprintf(err_out, ERR_SIZE, "Refusing to listen on %.60s without API keys: set api_keys (MAILHATCH_API_KEYS), "
+                 "or write a loopback address in the socket unit.", out->name);
+        return -1;
+    }
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        snprintf(err_out, ERR_SIZE, "Cannot take descriptor %d: %s.", fd, strerror(errno));
+        return -1;
+    }
+    out->fd = fd;
+    out->inherited = true;
+    return 1;
+}
+
+int listen_inherit(enum listen_role role, bool need_local, struct listen_socket *out, char err_out[ERR_SIZE])
+{
+    const char *what = role == LISTEN_ADMIN ? "the admin listener" : "the API";
+    int n = count_inherited(), found = -1;
+
+    *out = (struct listen_socket){.fd = -1};
+    for (int i = 0; i < n; i++) {
+        if (is_for_admin(i) != (role == LISTEN_ADMIN))
+            continue;
+        if (found >= 0) {
+            snprintf(err_out, ERR_SIZE, "Two sockets were handed over for %s, and it has one listener: leave one "
+                     "ListenStream= in the socket unit.", what);
+            return -1;
+        }
+        found = FIRST_INHERITED + i;
+    }
+    return found < 0 ? 0 : take_inherited(found, what, need_local, out, err_out);
 }

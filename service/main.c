@@ -2,9 +2,11 @@
 #include "service/cli.h"
 #include "service/log.h"
 #include "service/loops.h"
+#include "service/notify.h"
 #include "service/startup.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,8 @@
 
 /* The composition root: builds the house from settings, runs it until a signal, and takes it down in order. */
 
+#define STOP_GRACE_MS 5000              /* beyond drain_delay and drain_timeout */
+#define HANDOVER_MS 500                 /* for requests on connections accepted before the socket was handed on */
 #define FLUSH_MS 100                    /* after the last answer was made: for its last bytes to leave */
 
 struct house {
@@ -64,17 +68,34 @@ static void start_drain(struct loop_timer *t)
     service_drain(h->service, on_empty, h);
 }
 
+/* A unit's TimeoutStopSec= knows nothing of our settings: ask for what they may take. */
+static void tell_stopping(const struct config *c)
+{
+    char text[120];
+
+    snprintf(text, sizeof(text), "STOPPING=1\nSTATUS=Finishing running sends\nEXTEND_TIMEOUT_USEC=%" PRIu64,
+             ((uint64_t)c->drain_delay_ms + c->drain_timeout_ms + STOP_GRACE_MS) * 1000);
+    notify_send(text);
+}
+
 /* API.md's promise: readiness first, then drain_delay, then 503 for new sends while running ones finish. */
 static void begin_stop(struct house *h, int signo)
 {
+    uint32_t delay = h->config->drain_delay_ms;
+
     h->stopping = true;
     log_event(LOG_INFO_LEVEL, "drain", "stopping; a second signal leaves at once",
               LOG_S("signal", signo == SIGINT ? "INT" : "TERM"),
               LOG_N("drain_delay_s", h->config->drain_delay_ms / 1000.0),
               LOG_N("drain_timeout_s", h->config->drain_timeout_ms / 1000.0));
+    tell_stopping(h->config);
     service_announce_stop(h->service);
-    if (h->config->drain_delay_ms)
-        loop_timer_set(h->loop, &h->delay, loop_now(h->loop) + h->config->drain_delay_ms);
+    if (api_is_inherited(h->api)) {     /* who connects from now on is the next process's, and waits for it */
+        api_stop_listening(h->api);
+        delay = delay < HANDOVER_MS ? HANDOVER_MS : delay;
+    }
+    if (delay)
+        loop_timer_set(h->loop, &h->delay, loop_now(h->loop) + delay);
     else
         start_drain(&h->delay);
 }
@@ -113,17 +134,6 @@ static int take_signals(struct house *h)
     h->signals.on_ready = on_signal;
     h->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return h->signals.fd < 0 ? -1 : loop_add(h->loop, &h->signals, EPOLLIN);
-}
-
-/* Where a listener really listens: the port that the kernel picked in the place of 0. */
-static void write_address(const char *listen, uint16_t port, char out[300])
-{
-    const char *colon = strrchr(listen, ':');
-
-    if (strncmp(listen, "unix:", 5) == 0 || !colon)
-        snprintf(out, 300, "%s", listen);
-    else
-        snprintf(out, 300, "%.*s:%u", (int)(colon - listen), listen, port);
 }
 
 /* What curl wants in order to reach that address from this machine. */
@@ -165,14 +175,15 @@ static void greet(const struct house *h, const char *api, const char *admin)
 static void tell_listening(const struct house *h)
 {
     const struct config *c = h->config;
-    char api[300], admin[300];
+    const char *api = api_address(h->api), *admin = api_admin_address(h->api);
+    char ready[400];
 
-    write_address(c->listen, api_port(h->api), api);
-    write_address(c->admin_listen, api_admin_port(h->api), admin);
     log_event(LOG_INFO_LEVEL, "listening", "ready for requests", LOG_S("version", MAILHATCH_VERSION), LOG_S("api", api),
               LOG_S("admin", admin), LOG_S("default_relay", c->default_relay), LOG_N("relays", c->n_relays),
               LOG_N("pid", getpid()));
     greet(h, api, admin);
+    snprintf(ready, sizeof(ready), "READY=1\nSTATUS=Serving on %s", api);
+    notify_send(ready);
 }
 
 /* Each loop is to have a connection at least, and all together as many as are configured. */

@@ -27,7 +27,8 @@ COMPOSITION_ROOT = {"service/main.c", "service/cli.c"}
 
 # Which files may name which foreign headers. A header that matches several patterns goes by the first.
 SOCKET_FILES = ("smtp/loop.c", "smtp/conn*.c", "smtp/dial.[ch]", "smtp/probe.c", "smtp/resolve.[ch]", "smtp/sandbox*.c",
-                "smtp/diagnose_io.[ch]", "api/http*.c", "api/listen.c")
+                "smtp/diagnose_io.[ch]", "api/http*.c", "api/listen.c",
+                "service/notify.c")
 FOREIGN = (
     ("microhttpd.h", ("api/http*.[ch]",)),
     ("cjson/*", ("api/json_*.[ch]",)),
