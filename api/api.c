@@ -3,6 +3,7 @@
 #include "api/answer.h"
 #include "api/catalogue.h"
 #include "api/hall.h"
+#include "api/http_share.h"
 #include "api/json_out.h"
 #include "api/listen.h"
 #include "api/routes.h"
@@ -10,7 +11,6 @@
 #include "service/config.h"
 #include "smtp/crypto.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +28,7 @@ struct api {
     struct auth *auth;
     struct work *work;
     struct listen_socket listen, admin_listen;
+    struct http_share *share;           /* of connections; NULL with one loop, where the library accepts */
     bool stopped;                       /* it does not listen any more */
     size_t n_halls;
     struct hall halls[];
@@ -103,15 +104,13 @@ static void on_end(struct http_request *r, int status)
 
 /* ---- the listeners ---- */
 
-/* Each loop has its share of the connections. */
 static struct http_params server_params(const struct api *a, size_t hall, int fd)
 {
     const struct config *config = service_config(a->service);
-    unsigned all = config->max_connections, n = (unsigned)a->n_halls;
 
     return (struct http_params){
         .listen_fd = fd,
-        .max_connections = all / n + (hall < all % n),
+        .max_connections = config->max_connections,
         .max_body = config->max_body_bytes,
         .header_ms = config->request_timeout_ms < HEADER_MS ? config->request_timeout_ms : HEADER_MS,
         .idle_ms = IDLE_MS,
@@ -126,16 +125,30 @@ static struct http_params server_params(const struct api *a, size_t hall, int fd
     };
 }
 
-/* All loops accept from one socket; a socket each (SO_REUSEPORT) would lose the connections that wait at one of them
- * when it is closed. */
 static int start_server(struct api *a, size_t hall)
 {
-    int fd = hall == 0 ? a->listen.fd : fcntl(a->listen.fd, F_DUPFD_CLOEXEC, 0);
-    struct http_params p = server_params(a, hall, fd);
+    struct http_params p = server_params(a, hall, a->share ? -1 : a->listen.fd);
 
-    if (fd >= 0)
-        a->halls[hall].server = http_server_new(a->halls[hall].http, &p);
+    p.share = a->share;
+    a->halls[hall].server = http_server_new(a->halls[hall].http, &p);
     return a->halls[hall].server ? 0 : -1;
+}
+
+/* There is one socket for all loops; one each (SO_REUSEPORT) would lose the connections that wait at it when it is
+ * closed. */
+static int start_halls(struct api *a)
+{
+    struct http_share_params p = {.loop = a->halls[0].loop, .n_servers = a->n_halls,
+                                  .max_connections = service_config(a->service)->max_connections};
+    int rc = 0;
+
+    if (a->n_halls > 1 && !(a->share = http_share_new(&p)))
+        return -1;
+    for (size_t i = 0; i < a->n_halls; i++)
+        rc |= start_server(a, i);
+    if (a->share && rc == 0)
+        rc = http_share_listen(a->share, a->listen.fd);
+    return rc;
 }
 
 static int start_admin(struct api *a)
@@ -160,12 +173,11 @@ static int start_listening(enum listen_role role, const char *address, bool need
 static int start_servers(struct api *a, char err_out[200])
 {
     const struct config *config = service_config(a->service);
-    int rc = 0;
+    int rc;
 
     if (start_listening(LISTEN_API, config->listen, !auth_has_keys(a->auth), &a->listen, err_out) < 0)
         return -1;
-    for (size_t i = a->n_halls; i-- > 0;)               /* the first one takes the socket itself, so it is the last */
-        rc |= start_server(a, i);
+    rc = start_halls(a);
     if (start_listening(LISTEN_ADMIN, config->admin_listen, false, &a->admin_listen, err_out) < 0)
         return -1;
     rc |= start_admin(a);
@@ -221,6 +233,8 @@ void api_stop_listening(struct api *a)
         return;
     a->stopped = true;
     listen_remove_path(&a->listen);
+    if (a->share)
+        http_share_stop(a->share);
     for (size_t i = 1; i < a->n_halls; i++)
         loop_post(a->halls[i].loop, &a->halls[i].stop);
     http_server_stop_listening(a->halls[0].server);
@@ -244,6 +258,8 @@ void api_free(struct api *a)
     if (!a)
         return;
     work_free(a->work);
+    if (a->share)
+        http_share_stop(a->share);
     for (size_t i = 0; i < a->n_halls; i++)
         read_last_letters(&a->halls[i]);
     for (size_t i = 0; i < a->n_halls; i++) {
@@ -252,6 +268,7 @@ void api_free(struct api *a)
         http_server_free(h->admin, OUTCOME_SHUTTING_DOWN, NULL);
         http_free(h->http);
     }
+    http_share_free(a->share);
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);
     auth_free(a->auth);

@@ -1,10 +1,12 @@
 #include "api/http.h"
 
 #include "api/http_guard.h"
+#include "api/http_share.h"
 #include "smtp/block.h"
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +62,7 @@ struct http_server {
     bool pending;                       /* the daemon has work although its descriptors are quiet */
     bool closing;
     struct conn_list waiting, finished; /* both are suspended; finished ones are resumed in a batch */
+    atomic_uint load;                   /* connections, and those that are brought */
 };
 
 struct http {
@@ -482,6 +485,13 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
     set_due(k, k->server->p.idle_ms);
 }
 
+static void less_load(struct http_server *s)
+{
+    atomic_fetch_sub(&s->load, 1);
+    if (s->p.share)
+        http_share_left(s->p.share);
+}
+
 static void on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -489,6 +499,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
     struct http_conn *k = *socket_context;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        atomic_fetch_add(&s->load, 1);
         k = calloc(1, sizeof(*k));
         if (!k)
             return;                     /* its first request is refused by closing it */
@@ -497,7 +508,10 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
         k->timer.on_timer = on_due;
         *socket_context = k;
         set_due(k, s->p.header_ms);
-    } else if (k) {
+        return;
+    }
+    less_load(s);
+    if (k) {
         loop_timer_clear(s->http->loop, &k->timer);
         *socket_context = NULL;
         free(k);
@@ -522,6 +536,48 @@ static void on_ready(struct loop_io *io, uint32_t events)
     (void)events;
     s->pending = true;
 }
+
+/* ---- connections that are brought ---- */
+
+struct brought {
+    struct loop_msg msg;
+    struct http_server *server;
+    struct sockaddr_storage address;
+    socklen_t n;
+    int fd;
+};
+
+/* It is counted as brought until it is counted as there, or has failed. */
+static void on_brought(struct loop_msg *m)
+{
+    struct brought *b = (struct brought *)(void *)m;
+    struct http_server *s = b->server;
+
+    if (MHD_add_connection(s->daemon, b->fd, (const struct sockaddr *)(const void *)&b->address, b->n) == MHD_YES)
+        s->pending = true;              /* else libmicrohttpd has closed it */
+    less_load(s);
+    free(b);
+}
+
+void http_server_bring(struct http_server *s, int fd, const struct sockaddr_storage *address, unsigned n)
+{
+    struct brought *b = malloc(sizeof(*b));
+
+    if (!b) {
+        close(fd);
+        return;
+    }
+    *b = (struct brought){.msg = {.on_msg = on_brought}, .server = s, .address = *address, .n = n, .fd = fd};
+    atomic_fetch_add(&s->load, 1);
+    loop_post(s->http->loop, &b->msg);
+}
+
+unsigned http_server_load(const struct http_server *s)
+{
+    return s->load;
+}
+
+/* ---- running ---- */
 
 /* Each resume makes libmicrohttpd walk all suspended connections in its next run, so all that are finished are
  * resumed before it. */
@@ -582,8 +638,12 @@ void http_free(struct http *h)
 
 static struct MHD_Daemon *start_daemon(struct http_server *s)
 {
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL, on_call, s,
-                            MHD_OPTION_LISTEN_SOCKET, (MHD_socket)s->p.listen_fd,
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO;
+    enum MHD_OPTION socket_option = s->p.listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END;
+
+    if (s->p.listen_fd < 0)
+        flags |= MHD_USE_NO_LISTEN_SOCKET;
+    return MHD_start_daemon(flags, 0, NULL, NULL, on_call, s,
                             MHD_OPTION_CONNECTION_LIMIT, s->p.max_connections,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
                             MHD_OPTION_CONNECTION_TIMEOUT, 0u,
@@ -592,6 +652,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *s)
                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
                             MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
                             MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, s,
+                            socket_option, (MHD_socket)s->p.listen_fd,  /* the last one: it may be the end */
                             MHD_OPTION_END);
 }
 
@@ -618,9 +679,12 @@ struct http_server *http_server_new(struct http *h, const struct http_params *p)
     }
     s->pending = true;
     h->servers[slot] = s;
+    if (p->share)
+        http_share_join(p->share, s);
     return s;
 fail:
-    close(p->listen_fd);
+    if (p->listen_fd >= 0)
+        close(p->listen_fd);
     free(s);
     return NULL;
 }

@@ -8,7 +8,9 @@
 
 struct http;                            /* drives the servers of one loop */
 struct http_server;
+struct http_share;
 struct route_row;
+struct sockaddr_storage;
 struct MHD_Connection;
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
@@ -56,7 +58,8 @@ enum http_taken {
 };
 
 struct http_params {
-    int listen_fd;                      /* taken over */
+    int listen_fd;                      /* taken over; -1: connections come from `share` */
+    struct http_share *share;           /* or NULL; outlives the server */
     unsigned max_connections;
     size_t max_body;
     uint32_t header_ms, idle_ms, request_ms, write_ms;
@@ -75,6 +78,9 @@ struct http *http_new(struct loop *loop) MUST_CHECK;            /* takes the loo
 void http_free(struct http *h);                                 /* after its servers */
 /* NULL: listen_fd is closed */
 struct http_server *http_server_new(struct http *h, const struct http_params *p) MUST_CHECK;
+/* A connection for a server without a socket of its own. Any thread; fd is taken over. */
+void http_server_bring(struct http_server *s, int fd, const struct sockaddr_storage *address, unsigned n);
+unsigned http_server_load(const struct http_server *s);         /* connections, brought ones included; any thread */
 /* running requests go on; every answer now closes its connection */
 void http_server_stop_listening(struct http_server *s);
 /* Requests without an answer are refused with `code`; what is answered is written as far as the sockets take it. */

@@ -103,6 +103,27 @@ class TestServing(Loops):
                 return float(line.rsplit(" ", 1)[1])
         return 0
 
+    def test_spread(self):
+        """Kept connections that come all at once: no loop has much less to do than another."""
+        with Peer() as p, self.gateway(p) as g, contextlib.ExitStack() as stack:
+            kept = [stack.enter_context(contextlib.closing(harness.connect(g.api))) for _ in range(48)]
+            streams = [stack.enter_context(c.makefile("rb")) for c in kept]
+
+            def used():
+                found = threads_of(g.process.pid)
+                return [sum(t for n, t in found if n == name) for name in ("mailhatch", "http-1", "http-2")]
+
+            before = used()
+            for _ in range(200):
+                for c in kept:
+                    c.sendall(b"GET /v1/errors HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                for s in streams:
+                    self.assertEqual(harness.read_response(s).status, 200)
+                ticks = [after - b for after, b in zip(used(), before)]
+                if max(ticks) >= 40:  # hundredths of a second: enough to compare
+                    break
+            self.assertGreater(min(ticks) * 2, max(ticks), ticks)
+
     def test_large_bodies_and_batches(self):
         """What goes to the workers comes back to its own loop."""
         text = "".join("line %06d of a large mail\n" % i for i in range(20000))
