@@ -18,10 +18,11 @@ static bool has_relay(const void *ctx, const char *name)
 
 void submission_read_params(const struct service *s, struct json_mail_params *out)
 {
-    const struct config *c = service_config(s);
+    struct service_limits l;
 
-    *out = (struct json_mail_params){.max_recipients = c->max_recipients,
-                                     .address_literals = c->address_literals,
+    service_get_limits(s, &l);
+    *out = (struct json_mail_params){.max_recipients = l.max_recipients,
+                                     .address_literals = l.address_literals,
                                      .has_relay = has_relay,
                                      .ctx = s};
 }

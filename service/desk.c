@@ -90,7 +90,7 @@ static void log_retry(const struct send *w, const struct smtp_outcome *o, uint64
     log_mask_text(o->reason[0] ? o->reason : o->text, text);
     log_event(LOG_INFO_LEVEL, "retry", "the mail failed for the moment and will be tried again",
               LOG_S("request_id", w->request.request_id), LOG_S("id", w->message->id),
-              LOG_S("relay", w->desk->service->relay_names[w->message->relay]),
+              LOG_S("relay", relays_name(w->desk->service->relays, w->message->relay)),
               LOG_S("code", outcome_code_name(o->code)), LOG_S("stage", stage_name(o->stage)),
               LOG_S("delivery", delivery_name(o->delivery)), LOG_N("smtp_code", o->reply_code),
               LOG_N("tries", w->retrying->tries), LOG_N("in_ms", (double)in_ms), LOG_S("text", text));
@@ -104,7 +104,7 @@ static void on_late_report(struct delivery_report *r)
     metrics_count_late(d->metrics, r->relay);
     log_mask_text(r->outcome.reason[0] ? r->outcome.reason : r->outcome.text, text);
     log_event(LOG_WARN_LEVEL, "late_verdict", "the relay's verdict came after outcome_unknown had been answered",
-              LOG_S("id", r->id), LOG_S("relay", d->service->relay_names[r->relay]),
+              LOG_S("id", r->id), LOG_S("relay", relays_name(d->service->relays, r->relay)),
               LOG_S("code", outcome_code_name(r->outcome.code)),
               LOG_S("delivery", delivery_name(r->outcome.delivery)), LOG_N("smtp_code", r->outcome.reply_code),
               LOG_N("ms", r->total_us / 1000.0), LOG_S("text", text));
@@ -147,9 +147,9 @@ static void finish(struct send *w, const struct smtp_outcome *o, const struct de
                             .report = report};
 
     memcpy(r.id, m->id, sizeof(r.id));
-    if (m->relay < s->n_relays) {
-        const struct relay_config *c = &s->config->relays[m->relay].c;
-        r.relay = c->name;
+    if (m->settings) {
+        const struct relay_config *c = &m->settings->c;
+        r.relay = relays_name(s->relays, m->relay);
         r.relay_host = c->host;
         r.relay_port = c->port;
         r.relay_tls_mode = tls_mode_name(c->tls_mode);
@@ -212,7 +212,7 @@ static struct delivery *make_delivery(const struct send *w)
     d->require_tls = m->require_tls;
     d->partial_reject = m->partial_reject;
     d->keep_content = m->on_temporary_failure == MAIL_ON_TEMPORARY_RETRY ||
-                      (m->on_temporary_failure == MAIL_ON_TEMPORARY_UNSET && w->desk->service->retries);
+                      (m->on_temporary_failure == MAIL_ON_TEMPORARY_UNSET && w->desk->service->live.retries);
     d->deadline = w->request.deadline;
     return d;
 fail:
@@ -222,18 +222,23 @@ fail:
 
 static void on_report(struct delivery_report *r);
 
-static int submit(struct send *w)
+/* What stood in the way, if anything did: the first is no memory. */
+enum submitted { SUBMIT_FAILED, SUBMIT_NO_RELAY, SUBMIT_DONE };
+
+static enum submitted submit(struct send *w)
 {
     struct delivery *d = make_delivery(w);
 
     if (!d)
-        return -1;
+        return SUBMIT_FAILED;
     d->owner = w;
     d->ctx = w->desk;
     d->reply_to = w->desk->loop;
     d->on_report = on_report;
-    engine_submit(w->desk->service->engine, d);
-    return 0;
+    if (engine_submit(w->desk->service->engine, d) == 0)
+        return SUBMIT_DONE;
+    delivery_free(d);                   /* a reload took the relay away */
+    return SUBMIT_NO_RELAY;
 }
 
 /* ---- trying again ---- */
@@ -271,10 +276,10 @@ static void on_retry(struct loop_timer *timer)
 
     leave_waiting(t);
     t->tries++;
-    if (submit(w) == 0)
+    if (submit(w) == SUBMIT_DONE)
         metrics_count_retry(w->desk->metrics, w->message->relay);
     else
-        finish_tried(w, t->last);       /* no memory */
+        finish_tried(w, t->last);
 }
 
 static void note_try(struct retrying *t, const struct delivery_report *r)
@@ -369,6 +374,25 @@ static void answer_without_memory(struct message *m, const struct send_request *
     message_free(m);
 }
 
+static void fail_without_relay(struct send *w)
+{
+    fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "no such relay is configured");
+}
+
+static void hand_down(struct send *w)
+{
+    switch (submit(w)) {
+    case SUBMIT_FAILED:
+        fail(w, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, "no memory");
+        return;
+    case SUBMIT_NO_RELAY:
+        fail_without_relay(w);
+        return;
+    case SUBMIT_DONE:
+        return;
+    }
+}
+
 void desk_send(struct desk *d, struct message *m, const struct send_request *r)
 {
     struct send *w = calloc(1, sizeof(*w));
@@ -379,10 +403,10 @@ void desk_send(struct desk *d, struct message *m, const struct send_request *r)
     }
     *w = (struct send){.desk = d, .request = *r, .message = m, .started_us = clock_us()};
     service_begin_send(d->service);
-    if (m->relay == d->service->n_relays)
-        fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "no such relay is configured");
+    if (m->relay == RELAYS_NONE)
+        fail_without_relay(w);
     else if (m->n_rcpts == 0 || !m->from)
         fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "the mail has no sender or no recipient");
-    else if (submit(w) != 0)
-        fail(w, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, "no memory");
+    else
+        hand_down(w);
 }

@@ -2,6 +2,7 @@
 
 #include "smtp/block.h"
 #include "smtp/crypto.h"
+#include "smtp/engine.h"
 #include "smtp/mime.h"
 
 #include <stdlib.h>
@@ -90,5 +91,6 @@ void message_free(struct message *msg)
     mail_free(msg->mail);
     block_free(msg->content);
     free(msg->message_id);
+    relay_settings_unref(msg->settings);
     free(msg);
 }

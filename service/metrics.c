@@ -393,7 +393,7 @@ static void write_sum(const struct metrics *m, const struct metrics_gauges *g, s
 
 void metrics_write(struct metrics *const *all, size_t n, const struct metrics_gauges *g, struct bytes_buf *out)
 {
-    struct metrics *sum = metrics_new(all[0]->n_relays);
+    struct metrics *sum = metrics_new(g->n_relays);
 
     if (!sum) {
         out->failed = true;

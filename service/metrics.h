@@ -12,16 +12,17 @@ struct metrics_gauges {                 /* what others count, at the moment of w
     size_t inflight_bytes;
     const struct engine_relay_stats *relays;    /* n_relays */
     const char *const *relay_names;
+    size_t n_relays;                    /* as many as are written */
 };
 
 struct metrics *metrics_new(size_t n_relays) MUST_CHECK;
 void metrics_free(struct metrics *m);
 void metrics_count_http(struct metrics *m, const char *route, int status, uint64_t us);         /* route is copied */
-/* relay: index, or n_relays when none was chosen. report: NULL when the engine was not reached. */
+/* relay: place, or one beyond all when none was chosen. report: NULL when the engine was not reached. */
 void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outcome *o,
                         const struct delivery_report *report);
 void metrics_count_retry(struct metrics *m, size_t relay);
 void metrics_count_late(struct metrics *m, size_t relay);
-/* Prometheus text format 0.0.4: the sums over n of them (at least one), of the same relays. */
+/* Prometheus text format 0.0.4: the sums over n of them (at least one). */
 void metrics_write(struct metrics *const *all, size_t n, const struct metrics_gauges *g, struct bytes_buf *out);
 #endif

@@ -16,15 +16,6 @@
 
 /* ---- life ---- */
 
-static size_t find_relay(const struct service *s, const char *name)
-{
-    size_t i = 0;
-
-    while (i < s->n_relays && (!name || strcmp(s->relay_names[i], name) != 0))
-        i++;
-    return i;
-}
-
 /* On an SMTP loop's thread. */
 static void on_trace(void *ctx, size_t relay, unsigned session, bool from_client, const char *line)
 {
@@ -34,23 +25,76 @@ static void on_trace(void *ctx, size_t relay, unsigned session, bool from_client
     log_mask_text(line, text);
     log_event(LOG_INFO_LEVEL, "trace", line[0] == '*' ? "of the session" : from_client ? "said to the relay"
               : "said by the relay",
-              LOG_S("relay", s->relay_names[relay]), LOG_N("session", session), LOG_S("line", text));
+              LOG_S("relay", relays_name(s->relays, relay)), LOG_N("session", session), LOG_S("line", text));
 }
 
-static struct engine *start_engine(const struct service *s, char err_out[200])
+static struct engine *start_engine(const struct service *s, const struct relays_next *next, char err_out[200])
 {
-    struct relay_config *relays = calloc(s->n_relays + 1, sizeof(*relays));
-    struct engine_params p = {.relays = relays, .n_relays = s->n_relays, .loops = s->config->smtp_loops,
+    struct relay_config *relays = calloc(next->n + 1, sizeof(*relays));
+    struct engine_params p = {.relays = relays, .n_relays = next->n, .loops = s->config->smtp_loops,
                               .on_trace = on_trace, .trace_ctx = (void *)(uintptr_t)s};
     struct engine *e = NULL;
 
     snprintf(err_out, 200, "no memory");
-    for (size_t i = 0; relays && i < s->n_relays; i++)
-        relays[i] = s->config->relays[i].c;
+    for (size_t i = 0; relays && i < next->n; i++)
+        relays[i] = *next->relays[i];
     if (relays)
         e = engine_new(&p, err_out);
     free(relays);
     return e;
+}
+
+static void set_limits(struct service *s, const struct config *c)
+{
+    s->live.max_inflight = c->max_inflight_bytes;
+    s->live.max_waiting = c->max_waiting;
+    s->live.max_recipients = c->max_recipients;
+    s->live.retries = strcmp(c->on_temporary_failure, "retry") == 0;
+    s->live.address_literals = c->address_literals;
+}
+
+/* The first relays: no place is empty. */
+static int open_relays(struct service *s, char err_out[200])
+{
+    struct relays_next *next;
+
+    s->relays = relays_new();
+    next = s->relays ? relays_prepare(s->relays, s->config, err_out) : NULL;
+    if (!next)
+        return -1;
+    s->engine = start_engine(s, next, err_out);
+    if (!s->engine) {
+        relays_drop(next);
+        return -1;
+    }
+    relays_take(s->relays, next);
+    return 0;
+}
+
+int service_reload(struct service *s, const struct config *c, struct service_changes *out, char err_out[200])
+{
+    struct relays_next *next = relays_prepare(s->relays, c, err_out);
+
+    *out = (struct service_changes){.n = 0};
+    if (!next)
+        return -1;
+    if (engine_reload(s->engine, next->relays, next->n, err_out) != 0) {
+        relays_drop(next);
+        return -1;
+    }
+    out->n = next->n_changes;
+    snprintf(out->added, sizeof(out->added), "%s", next->added);
+    snprintf(out->removed, sizeof(out->removed), "%s", next->removed);
+    snprintf(out->changed, sizeof(out->changed), "%s", next->changed);
+    relays_take(s->relays, next);
+    set_limits(s, c);
+    return 0;
+}
+
+void service_get_limits(const struct service *s, struct service_limits *out)
+{
+    *out = (struct service_limits){.max_recipients = s->live.max_recipients,
+                                   .address_literals = s->live.address_literals};
 }
 
 static void on_empty_msg(struct loop_msg *m)
@@ -79,7 +123,7 @@ static int make_desks(struct service *s, const struct service_params *p)
         return -1;
     s->n_desks = p->n_loops;
     for (size_t i = 0; i < s->n_desks; i++) {
-        s->metrics[i] = metrics_new(s->n_relays);
+        s->metrics[i] = metrics_new(RELAYS_PLACES);
         if (!s->metrics[i])
             return -1;
         s->desks[i] = (struct desk){.service = s, .loop = p->loops[i], .metrics = s->metrics[i],
@@ -97,18 +141,9 @@ struct service *service_new(const struct service_params *p, char err_out[200])
         return NULL;
     s->config = p->config;
     s->sandbox = p->sandbox;
-    s->retries = strcmp(p->config->on_temporary_failure, "retry") == 0;
+    set_limits(s, p->config);
     s->empty_msg.on_msg = on_empty_msg;
-    s->n_relays = p->config->n_relays;
-    s->relay_names = calloc(s->n_relays + 1, sizeof(*s->relay_names));
-    s->stats = calloc(s->n_relays + 1, sizeof(*s->stats));
-    if (!s->relay_names || !s->stats || make_desks(s, p) != 0)
-        goto fail;
-    for (size_t i = 0; i < s->n_relays; i++)
-        s->relay_names[i] = p->config->relays[i].name;
-    s->default_relay = find_relay(s, p->config->default_relay);
-    s->engine = start_engine(s, err_out);
-    if (!s->engine)
+    if (make_desks(s, p) != 0 || open_relays(s, err_out) != 0)
         goto fail;
     err_out[0] = '\0';
     return s;
@@ -129,8 +164,7 @@ void service_free(struct service *s)
         metrics_free(s->metrics[i]);
     free(s->metrics);
     free(s->desks);
-    free(s->relay_names);
-    free(s->stats);
+    relays_free(s->relays);
     free(s);
 }
 
@@ -148,17 +182,25 @@ struct desk *service_desk(const struct service *s, size_t i)
 
 struct message *service_prepare(const struct service *s, struct mail *m)
 {
-    return message_new(m, m->relay ? find_relay(s, m->relay) : s->default_relay);
+    struct relay_settings *settings;
+    size_t relay = relays_find(s->relays, m->relay, &settings);
+    struct message *msg = message_new(m, relay);
+
+    if (msg)
+        msg->settings = settings;
+    else
+        relay_settings_unref(settings);
+    return msg;
 }
 
 const char *service_relay_name(const struct service *s, size_t relay)
 {
-    return relay < s->n_relays ? s->relay_names[relay] : NULL;
+    return relays_name(s->relays, relay);
 }
 
 bool service_has_relay(const struct service *s, const char *name)
 {
-    return find_relay(s, name) < s->n_relays;
+    return relays_find(s->relays, name, NULL) != RELAYS_NONE;
 }
 
 /* ---- capacity and draining ---- */
@@ -187,11 +229,11 @@ void service_end_send(struct service *s)
 enum outcome_code desk_reserve(struct desk *d, size_t bytes)
 {
     struct service *s = d->service;
-    size_t max = s->config->max_inflight_bytes, held = s->inflight;
+    size_t max = s->live.max_inflight, held = s->inflight;
 
     if (s->draining)
         return OUTCOME_SHUTTING_DOWN;
-    if (s->running >= s->config->max_waiting || bytes > max)
+    if (s->running >= s->live.max_waiting || bytes > max)
         return OUTCOME_OVERLOADED;
     do {
         if (held > max - bytes)
@@ -269,10 +311,14 @@ void service_log_client_gone(const char *request_id, const char *route)
 
 void service_write_metrics(struct service *s, struct bytes_buf *out)
 {
-    struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight, .relays = s->stats,
-                               .relay_names = s->relay_names};
+    struct engine_relay_stats stats[RELAYS_PLACES];
+    const char *names[RELAYS_PLACES];
+    struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight, .relays = stats,
+                               .relay_names = names, .n_relays = relays_count(s->relays)};
 
-    for (size_t i = 0; i < s->n_relays; i++)
-        engine_get_stats(s->engine, i, &s->stats[i]);
+    for (size_t i = 0; i < g.n_relays; i++) {
+        names[i] = relays_name(s->relays, i);
+        engine_get_stats(s->engine, i, &stats[i]);
+    }
     metrics_write(s->metrics, s->n_desks, &g, out);
 }

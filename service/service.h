@@ -10,6 +10,7 @@
 
 struct service;
 struct config;
+struct relay_settings;
 struct sandbox;
 
 /* A mail made ready to be sent: its id, envelope and composed form. Nobody changes it but desk_send, which takes it
@@ -21,7 +22,8 @@ struct message {
     char *content;                      /* canonical bytes; a block (smtp/block.h) */
     size_t content_n;
     bool needs_8bit, needs_utf8;
-    size_t relay;                       /* index into the configuration's relays */
+    size_t relay;                       /* its place (service_relay_name), or SIZE_MAX: there is none */
+    struct relay_settings *settings;    /* that relay's, when the mail was made ready; a reference; or NULL */
     const char *from;                   /* envelope; "" is <> */
     size_t n_rcpts;
     const char *rcpts[];                /* envelope: its own, or to, cc, bcc, each once; lent from mail */
@@ -57,7 +59,7 @@ struct send_request {
 };
 
 struct service_params {
-    const struct config *config;        /* borrowed for life */
+    const struct config *config;        /* borrowed for life, though a reload may replace what can be replaced */
     struct loop *const *loops;          /* the HTTP loops, n_loops: a desk for each */
     size_t n_loops;
     struct sandbox *sandbox;            /* NULL: none. Its relay is in config already */
@@ -70,8 +72,23 @@ struct desk *service_desk(const struct service *s, size_t i);   /* lent; to be u
 /* Any thread, as composing a large mail takes its time. Takes m over. NULL: no memory. */
 struct message *service_prepare(const struct service *s, struct mail *m) MUST_CHECK;
 void message_free(struct message *m);                           /* one that is not sent */
-const char *service_relay_name(const struct service *s, size_t relay);  /* NULL: no such index; any thread */
+const char *service_relay_name(const struct service *s, size_t relay);  /* NULL: no such place; any thread */
 bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay; any thread */
+
+/* What a reload may change, as it is now. Any thread. */
+struct service_limits {
+    unsigned max_recipients;
+    bool address_literals;
+};
+void service_get_limits(const struct service *s, struct service_limits *out);
+
+struct service_changes {                /* names of relays, with commas between; cut to fit */
+    char added[256], removed[256], changed[256];
+    unsigned n;
+};
+/* From now on relays and limits are those of c, which is lent for the call. -1: all stays as it was. */
+int service_reload(struct service *s, const struct config *c, struct service_changes *out, char err_out[200])
+    MUST_CHECK;
 
 void service_announce_stop(struct service *s);  /* readiness turns false; sends are still taken (drain_delay) */
 /* New sends: shutting_down, on every loop. on_empty, on the first one, once nothing runs and no bytes are held. */
@@ -80,7 +97,7 @@ void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx);
 bool service_is_draining(const struct service *s);
 bool service_is_ready(const struct service *s);
 struct sandbox *service_sandbox(const struct service *s);
-const struct config *service_config(const struct service *s);
+const struct config *service_config(const struct service *s);   /* that it started with: for what stays so */
 
 /* The client had closed its connection before its answer; the mail went on without it. Any thread. */
 void service_log_client_gone(const char *request_id, const char *route);

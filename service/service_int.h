@@ -2,6 +2,7 @@
 #define SERVICE_SERVICE_INT_H
 /* What service.c and desk.c share: what all loops have in common, and what each has of its own. */
 #include "service/metrics.h"
+#include "service/relays.h"
 #include "service/service.h"
 
 #include <stdatomic.h>
@@ -21,10 +22,13 @@ struct service {
     const struct config *config;
     struct sandbox *sandbox;
     struct engine *engine;
-    size_t n_relays, default_relay;
-    const char **relay_names;           /* n_relays */
-    struct engine_relay_stats *stats;   /* n_relays; scratch of the first loop, for service_write_metrics */
-    bool retries;                       /* on_temporary_failure, where a mail does not say */
+    struct relays *relays;
+    struct {                            /* what a reload may change */
+        _Atomic size_t max_inflight;
+        atomic_uint max_waiting, max_recipients;
+        atomic_bool retries;            /* on_temporary_failure, where a mail does not say */
+        atomic_bool address_literals;
+    } live;
     size_t n_desks;
     struct desk *desks;
     struct metrics **metrics;           /* the desks' */

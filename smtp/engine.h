@@ -10,12 +10,13 @@
 
 struct engine;
 
-struct relay_config {                   /* strings borrowed for the engine's life */
+struct relay_config {                   /* strings are borrowed by whoever takes it, for the length of the call */
     const char *name, *host;
     uint16_t port;
     enum smtp_tls_mode tls_mode;
     const char *user, *password;        /* NULL: no AUTH */
     const char *ca_file, *ca_pem, *crl_file, *pins;
+    const char *files;                  /* differs when one of those files was changed; NULL: nobody looks */
     const char *ehlo_name;              /* NULL: FQDN host name, else the literal of the local socket's address */
     unsigned max_sessions;              /* default 8 */
     unsigned min_idle;                  /* sessions kept open, in use or not, for mails to come; default 0 */
@@ -29,8 +30,18 @@ struct relay_config {                   /* strings borrowed for the engine's lif
 };
 void relay_config_init(struct relay_config *c);                         /* the defaults of DESIGN §4 */
 
+/* A copy with strings of its own, for whoever may outlive the original. Any thread. */
+struct relay_settings {
+    struct relay_config c;              /* not to be changed */
+    _Atomic unsigned refs;
+};
+struct relay_settings *relay_settings_new(const struct relay_config *c) MUST_CHECK;     /* with one reference */
+struct relay_settings *relay_settings_ref(struct relay_settings *s);
+void relay_settings_unref(struct relay_settings *s);                    /* the last one cleanses and frees */
+bool relay_settings_equal(const struct relay_config *a, const struct relay_config *b);
+
 struct engine_params {
-    const struct relay_config *relays;
+    const struct relay_config *relays;  /* of the first n_relays places */
     size_t n_relays;
     /* SMTP loops, default 1 and as many as any relay wants; a relay's first one is loop (index % loops) */
     unsigned loops;
@@ -44,7 +55,7 @@ struct engine_params {
 struct delivery {
     struct loop_msg msg;                /* the engine's business, as are the fields below the line */
     char id[37];                        /* the mail's id */
-    size_t relay;                       /* index into engine_params.relays */
+    size_t relay;                       /* its place, see engine_reload */
     char *from;                         /* reverse-path; "" is <> */
     char **rcpts;
     size_t n_rcpts;
@@ -66,18 +77,22 @@ struct delivery *delivery_new(size_t n_rcpts) MUST_CHECK;               /* zeroe
 void delivery_free(struct delivery *d);
 
 struct engine *engine_new(const struct engine_params *p, char err_out[200]) MUST_CHECK;  /* starts its threads */
-/* Any thread. Takes d over. A report comes in every case. */
-void engine_submit(struct engine *e, struct delivery *d);
+/* The relays from now on, each at its place; NULL: none is there. From one thread. Where settings are equal nothing
+ * happens; else new sessions and tickets take the place of the old ones: mails that wait go over, or are finished under
+ * the old settings when the relay is gone; running ones finish where they are. -1: all stays as it was. */
+int engine_reload(struct engine *e, const struct relay_config *const *relays, size_t n, char err_out[200]) MUST_CHECK;
+/* Any thread. 0: takes d over, and a report comes in every case. -1: there is no such relay (any more). */
+int engine_submit(struct engine *e, struct delivery *d) MUST_CHECK;
 /* Any thread. Idle sessions QUIT; running ones finish; new deliveries are still served until engine_free. */
 void engine_drain(struct engine *e);
 /* joins the threads; call when every report has come (late ones are given up) */
 void engine_free(struct engine *e);
 
-struct engine_relay_stats {             /* a snapshot; counters since start */
+struct engine_relay_stats {             /* a snapshot; counters since the engine's start */
     unsigned idle, busy, connecting, waiting;
     bool circuit_open;
     uint64_t opened, resumed, reused, stale, flights, mails;    /* resumed: of the opened, by a TLS ticket */
 };
-/* any thread; relaxed atomics */
+/* any thread; counters survive all reloads */
 void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out);
 #endif

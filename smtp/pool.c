@@ -126,6 +126,17 @@ void pool_submit(struct pool *p, struct delivery *d)
     pool_mark_dirty(p);
 }
 
+struct delivery *pool_give_back(struct pool *p)
+{
+    struct delivery *d = first_waiting(p);
+
+    if (!d)
+        return NULL;
+    leave_waiting(p, d);
+    let_go(p, d);
+    return d;
+}
+
 /* ---- lending ---- */
 
 static bool is_worn_out(const struct pool_conn *pc)
@@ -578,6 +589,15 @@ void pool_free(struct pool *p)
     loop_timer_clear(p->p.loop, &p->timer);
     tls_context_free(p->tls);
     free(p);
+}
+
+bool pool_is_empty(const struct pool *p)
+{
+    size_t n = p->waiting.n;
+
+    for (int i = 0; i < POOL_STATES; i++)
+        n += p->conns[i].n;
+    return n == 0 && !p->probe;
 }
 
 void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)

@@ -22,11 +22,15 @@ struct pool_params {
 };
 
 struct pool *pool_new(const struct pool_params *p, char err_out[200]) MUST_CHECK;
-void pool_free(struct pool *p);         /* loop and resolver stand still; what is not reported is reported now */
+/* Loop and resolver stand still, and what is not reported is reported now; or it is empty. */
+void pool_free(struct pool *p);
+bool pool_is_empty(const struct pool *p);               /* no session in any state, and no mail */
 void pool_start(struct pool *p);        /* on its loop, before all else */
 void pool_submit(struct pool *p, struct delivery *d);                   /* takes d over, which pool_expect announced */
 void pool_run(struct pool *p);          /* lends idle sessions, opens new ones, fails what has no hope */
 void pool_drain(struct pool *p);        /* idle sessions QUIT, now and whenever one has nothing to do */
+/* A mail that waits, for another pool to take (after pool_expect there); NULL: none does. */
+struct delivery *pool_give_back(struct pool *p);
 void pool_stop(struct pool *p);         /* no session is opened or lent any more */
 void pool_hear_refused(struct pool *p, const struct smtp_outcome *why); /* by another pool of the same relay */
 

@@ -135,7 +135,7 @@ static void submit(uint64_t within_ms, size_t content_n, size_t n_rcpts)
     d->reply_to = home;
     d->on_report = on_report;
     d->owner = &ec_owner;
-    engine_submit(ec_engine, d);
+    ck_assert_int_eq(engine_submit(ec_engine, d), 0);
 }
 
 void ec_submit_sized(uint64_t within_ms, size_t content_n)

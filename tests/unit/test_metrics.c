@@ -42,7 +42,8 @@ static void teardown(void)
 
 static void write_all(void)
 {
-    const struct metrics_gauges g = {.waiting_requests = 5, .inflight_bytes = 6, .relays = stats, .relay_names = names};
+    const struct metrics_gauges g = {.waiting_requests = 5, .inflight_bytes = 6, .relays = stats, .relay_names = names,
+                                     .n_relays = ARRAY_LEN(names)};
 
     bytes_buf_deinit(&out);
     metrics_write(all, n_all, &g, &out);

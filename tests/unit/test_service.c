@@ -5,6 +5,7 @@
 #include "smtp/engine.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ static struct loop *loop, *loops[2];        /* loop: the one whose desk is used 
 static struct desk *desk;
 static struct service *service;
 static struct send_result last;
-static char last_rcpts[200];
+static char last_rcpts[200], last_host[80];
 static unsigned answers, empties;
 static uint64_t deadline = 12345;
 static bool stop_on_submit;
@@ -31,13 +32,31 @@ struct engine *engine_new(const struct engine_params *p, char err_out[200])
     return malloc(1);
 }
 
-void engine_submit(struct engine *e, struct delivery *d)
+/* Whether there is a relay at that place, and what a reload was told last. */
+static bool is_gone;
+static int reload_result;
+static const char *reloaded_host[4];
+
+int engine_reload(struct engine *e, const struct relay_config *const *relays, size_t n, char err_out[200])
+{
+    ck_assert_ptr_nonnull(e);
+    memset(reloaded_host, 0, sizeof(reloaded_host));
+    for (size_t i = 0; i < n && i < ARRAY_LEN(reloaded_host); i++)
+        reloaded_host[i] = relays[i] ? relays[i]->host : NULL;
+    snprintf(err_out, 200, "%s", reload_result ? "it cannot be used" : "");
+    return reload_result;
+}
+
+int engine_submit(struct engine *e, struct delivery *d)
 {
     ck_assert_ptr_nonnull(e);
     ck_assert_ptr_null(submitted);
+    if (is_gone)
+        return -1;
     submitted = d;
     if (stop_on_submit)
         loop_stop(loop);
+    return 0;
 }
 
 void engine_drain(struct engine *e)
@@ -99,6 +118,7 @@ static void on_done(void *ctx, const struct send_result *r)
     ck_assert_ptr_eq(ctx, &answers);
     answers++;
     last = *r;
+    snprintf(last_host, sizeof(last_host), "%s", r->relay_host ? r->relay_host : "");
     last_rcpts[0] = '\0';
     for (size_t i = 0; i < r->n_rcpts; i++) {
         strncat(last_rcpts, r->rcpts[i], 60);
@@ -203,7 +223,7 @@ START_TEST(test_named_relay)
     report(OUTCOME_AUTH_FAILED, STAGE_AUTH, DELIVERY_NOT_SENT);
     ck_assert_int_eq(last.outcome.code, OUTCOME_AUTH_FAILED);
     ck_assert_str_eq(last.relay, "default");
-    ck_assert_str_eq(last.relay_host, "h");
+    ck_assert_str_eq(last_host, "h");
     ck_assert_uint_eq(last.relay_port, 587);
     ck_assert_str_eq(last.relay_tls_mode, "starttls");
     ck_assert_uint_eq(last.retry_after_s, 7);
@@ -485,6 +505,113 @@ START_TEST(test_two_desks)
 }
 END_TEST
 
+/* ---- reloading ---- */
+
+static struct config *load(const char *url)
+{
+    char *argv[] = {"--default-relay=default", (char *)(uintptr_t)url, "--max-waiting=2", "--max-recipients=3",
+                    "--on-temporary-failure=retry", "--address-literals", NULL};
+    struct config *c;
+
+    ck_assert_int_eq(config_load(6, argv, &c, &errors), 0);
+    return c;
+}
+
+START_TEST(test_reload)
+{
+    struct config *c = load("--relay-url=smtp://elsewhere");
+    struct service_changes changes;
+    struct service_limits limits;
+    char err[200];
+
+    ck_assert_int_eq(config_add_relay(c, "third", "127.0.0.1", 26, NULL, NULL, NULL), 0);
+    ck_assert_int_eq(service_reload(service, c, &changes, err), 0);
+    ck_assert_uint_eq(changes.n, 3);
+    ck_assert_str_eq(changes.added, "third");
+    ck_assert_str_eq(changes.removed, "other");
+    ck_assert_str_eq(changes.changed, "default");
+    ck_assert_str_eq(reloaded_host[0], "elsewhere");
+    ck_assert_ptr_null(reloaded_host[1]);
+    ck_assert_str_eq(reloaded_host[2], "127.0.0.1");
+    ck_assert(service_has_relay(service, "third") && !service_has_relay(service, "other"));
+    ck_assert_str_eq(service_relay_name(service, 1), "other");
+    ck_assert_int_eq(service_reload(service, c, &changes, err), 0);
+    ck_assert_uint_eq(changes.n, 0);
+    config_free(c);
+    service_get_limits(service, &limits);
+    ck_assert_uint_eq(limits.max_recipients, 3);
+    ck_assert(limits.address_literals);
+    send_mail(make_mail());
+    ck_assert_uint_eq(submitted->relay, 2);             /* the new default */
+    ck_assert(submitted->keep_content);
+    ck_assert_int_eq(desk_reserve(desk, 1), OUTCOME_SENT);
+    desk_release(desk, 1);
+    report(OUTCOME_SENT, STAGE_BODY, DELIVERY_ACCEPTED);
+    ck_assert(metrics_have("mailhatch_sends_total{relay=\"third\""));
+    ck_assert(metrics_have("mailhatch_flights_total{relay=\"other\"} 0\n"));
+}
+END_TEST
+
+/* A mail keeps what it was made ready with. */
+START_TEST(test_reload_under_a_mail)
+{
+    struct config *c = load("--relay-url=smtp://elsewhere");
+    struct service_changes changes;
+    struct mail *m = make_mail();
+    char err[200];
+
+    m->relay = strdup("default");
+    send_mail(m);
+    ck_assert_int_eq(service_reload(service, c, &changes, err), 0);
+    config_free(c);
+    report(OUTCOME_AUTH_FAILED, STAGE_AUTH, DELIVERY_NOT_SENT);
+    ck_assert_str_eq(last_host, "h");
+    is_gone = true;                     /* taken away after its mail was made ready */
+    send_mail(make_mail());
+    is_gone = false;
+    ck_assert_int_eq(last.outcome.code, OUTCOME_VALIDATION_FAILED);
+    ck_assert_uint_eq(answers, 2);
+}
+END_TEST
+
+START_TEST(test_reload_refused)
+{
+    struct config *c = load("--relay-url=smtp://elsewhere");
+    struct service_changes changes;
+    struct service_limits limits;
+    char err[200];
+
+    reload_result = -1;
+    ck_assert_int_eq(service_reload(service, c, &changes, err), -1);
+    reload_result = 0;
+    ck_assert_str_eq(err, "it cannot be used");
+    ck_assert_uint_eq(changes.n, 0);
+    service_get_limits(service, &limits);
+    ck_assert_uint_eq(limits.max_recipients, 1000);
+    ck_assert(service_has_relay(service, "other"));
+    config_free(c);
+}
+END_TEST
+
+START_TEST(test_more_names_than_places)
+{
+    struct service_changes changes;
+    char err[200] = "", name[20];
+
+    for (unsigned i = 0; i < 300 && !err[0]; i++) {
+        struct config *c = load("--relay-url=smtp://elsewhere");
+        snprintf(name, sizeof(name), "r%u", i);
+        ck_assert_int_eq(config_add_relay(c, name, "127.0.0.1", 26, NULL, NULL, NULL), 0);
+        reload_result = -1;             /* a name that was refused once has its place all the same */
+        ck_assert_int_eq(service_reload(service, c, &changes, err), -1);
+        err[0] = strstr(err, "256") ? err[0] : '\0';
+        config_free(c);
+    }
+    reload_result = 0;
+    ck_assert_ptr_nonnull(strstr(err, "restart"));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("service");
@@ -505,6 +632,10 @@ static Suite *suite(void)
     tcase_add_test(t, test_drain);
     tcase_add_test(t, test_drain_of_an_idle_service);
     tcase_add_test(t, test_two_desks);
+    tcase_add_test(t, test_reload);
+    tcase_add_test(t, test_reload_under_a_mail);
+    tcase_add_test(t, test_reload_refused);
+    tcase_add_test(t, test_more_names_than_places);
     suite_add_tcase(s, t);
     return s;
 }
