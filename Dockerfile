@@ -16,7 +16,9 @@ COPY smtp smtp
 COPY service service
 COPY api api
 COPY deploy/image.sh deploy/image.sh
-RUN make && deploy/image.sh build/mailhatch /image
+# The times of all files in the image: the same sources and packages make the same layer.
+ARG SOURCE_DATE_EPOCH=0
+RUN make -j"$(nproc)" && SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH deploy/image.sh build/mailhatch /image
 
 FROM scratch
 COPY --from=build /image /

@@ -69,6 +69,13 @@ check-openapi: $(B)/mailhatch           ## openapi.yaml: lint, and traffic again
 check-deploy: $(B)/mailhatch            ## manual, completions, units, manifests, package: what is shipped beside the program
 	sh tests/deploy/run.sh $(B)/mailhatch
 
+image:                                  ## docker build -t mailhatch
+	docker build -t mailhatch:$(VERSION) -t mailhatch .
+
+check-image: $(B)/mailhatch             ## the container image: built, run, its mail looked at (some minutes; as root)
+	sh tests/deploy/install.sh image
+	$(PYTHON) tests/deploy/run.py --bin $(B)/mailhatch test_image.py
+
 ASAN := B=build/asan MIME_MAILS=1500 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g"
 TSAN := B=build/tsan SAN="-fsanitize=thread" OPT="-O1 -g"
 check-asan: deps-test                   ## the suite under AddressSanitizer and UBSan
@@ -192,4 +199,4 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench bench-manners \
-	deps deps-test clean check-deploy install uninstall generated
+	deps deps-test clean check-deploy check-image image install uninstall generated

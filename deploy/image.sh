@@ -1,7 +1,7 @@
 #!/bin/sh
 # Lays out the root of a container image: image.sh BINARY DIRECTORY
 # What a dynamically linked program needs besides itself: its libraries and loader where it looks for them, the system's
-# CA certificates (hashed directory and bundle), the resolver's configuration, and a user that is not root.
+# CA certificates (a hashed directory), the resolver's configuration, and a user that is not root.
 set -eu
 binary=$1
 root=$2
@@ -19,8 +19,10 @@ for library in $libraries; do
     cp -L "$library" "$root$library"
 done
 
-# The names in the hashed directory are links to certificates in /usr/share and /etc/ssl/certs: take all three.
+# The names in the hashed directory are links to certificates in /usr/share: take both. The bundle would be all of them
+# once more.
 cp -a /etc/ssl/certs "$root/etc/ssl/certs"
+rm -f "$root/etc/ssl/certs/ca-certificates.crt"
 cp -a /usr/share/ca-certificates "$root/usr/share/ca-certificates"
 # OpenSSL on Debian looks in /usr/lib/ssl, which is links to /etc/ssl.
 mkdir -p "$root/usr/lib/ssl"
@@ -29,3 +31,6 @@ ln -sf /etc/ssl/certs "$root/usr/lib/ssl/certs"
 printf 'mailhatch:x:65532:65532:mailhatch:/:/sbin/nologin\n' >"$root/etc/passwd"
 printf 'mailhatch:x:65532:\n' >"$root/etc/group"
 printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
+
+# What was copied has its own times, and directories the hour of this run.
+find "$root" -exec touch -h -d "@${SOURCE_DATE_EPOCH:-0}" {} +
