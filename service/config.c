@@ -41,13 +41,20 @@ static struct config *config_new(void)
     return c;
 }
 
+void config_drop_relays(struct config *c)
+{
+    for (size_t i = 0; i < c->n_relays; i++)
+        config_relay_deinit(&c->relays[i]);
+    free(c->relays);
+    c->relays = NULL;
+    c->n_relays = 0;
+}
+
 void config_free(struct config *c)
 {
     if (!c)
         return;
-    for (size_t i = 0; i < c->n_relays; i++)
-        config_relay_deinit(&c->relays[i]);
-    free(c->relays);
+    config_drop_relays(c);
     free(c->file_argument);
     option_deinit(&option_top, c, c->sources);
     free(c);

@@ -2,6 +2,7 @@
 #define SERVICE_CONFIG_H
 /* Settings: one table (service/config_table.h) gives the struct, defaults, parsing, range check, redaction, --help
  * and the sample file. Sources, later wins: file (YAML), environment (MAILHATCH_…), command line. */
+#include "service/file_stamp.h"
 #include "smtp/bytes.h"
 #include "smtp/engine.h"
 
@@ -10,6 +11,8 @@ struct option_source;                   /* where each value came from: service/o
 struct config_relay {                   /* owns its strings; `c` borrows them */
     char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name;
     char *url, *tls, *ca_pem;           /* tls: "starttls" | "implicit" | "none", NULL as the url says */
+    char password_stamp[FILE_STAMP_SIZE];       /* of password_file, when it was read */
+    char *files;                        /* stamps of ca_file and crl_file */
     uint32_t timeout_ms;                /* a cap over every step; 0: none */
     struct option_source *sources;
     struct relay_config c;
@@ -47,6 +50,7 @@ struct config_errors {                  /* all mistakes at once: one sentence a 
 /* argv without the command word. 0: *out is owned (config_free), warnings may have come. -1: errors are filled. */
 int config_load(int argc, char **argv, struct config **out, struct config_errors *errors) MUST_CHECK;
 void config_free(struct config *c);
+void config_drop_relays(struct config *c);              /* theirs are secrets that nobody needs any more */
 /* Only the admin listener's address, judged alone: a health check must not need the relay's settings. Owned; NULL
  * with errors filled. */
 char *config_load_admin_listen(int argc, char **argv, struct config_errors *errors) MUST_CHECK;

@@ -129,6 +129,7 @@ static void take_password_file(struct config_relay *r, const char *where, struct
 
     if (!r->password_file || (r->password && rank_of(r, "password") > rank_of(r, "password_file")))
         return;
+    file_stamp(r->password_file, r->password_stamp);
     secret = config_relay_read_secret(r->password_file, false, where, errors);
     if (!secret)
         return;
@@ -224,6 +225,31 @@ static void check_sessions(const struct config_relay *r, const char *where, stru
                     r->c.max_sessions);
 }
 
+char *config_relay_stamp_files(const struct config_relay *r)
+{
+    char ca[FILE_STAMP_SIZE], crl[FILE_STAMP_SIZE], *both;
+
+    file_stamp(r->ca_file, ca);
+    file_stamp(r->crl_file, crl);
+    if (asprintf(&both, "%s;%s", ca, crl) < 0)
+        unreachable("no memory for the configuration");
+    return both;
+}
+
+static void lend(struct config_relay *r)
+{
+    r->c.name = r->name;
+    r->c.host = r->host;
+    r->c.user = r->user;
+    r->c.password = r->password;
+    r->c.ca_file = r->ca_file;
+    r->c.ca_pem = r->ca_pem;
+    r->c.crl_file = r->crl_file;
+    r->c.pins = r->pins;
+    r->c.ehlo_name = r->ehlo_name;
+    r->c.files = r->files;
+}
+
 void config_relay_finish(struct config_relay *r, struct config_errors *errors)
 {
     struct config_url u = {.port = 0};
@@ -248,15 +274,8 @@ void config_relay_finish(struct config_relay *r, struct config_errors *errors)
         option_error(errors, where, "timeout: less than 10 ms; plain numbers are seconds");
     cap_steps(r);
     check_sessions(r, where, errors);
-    r->c.name = r->name;
-    r->c.host = r->host;
-    r->c.user = r->user;
-    r->c.password = r->password;
-    r->c.ca_file = r->ca_file;
-    r->c.ca_pem = r->ca_pem;
-    r->c.crl_file = r->crl_file;
-    r->c.pins = r->pins;
-    r->c.ehlo_name = r->ehlo_name;
+    r->files = config_relay_stamp_files(r);
+    lend(r);
 }
 
 void config_relay_deinit(struct config_relay *r)
@@ -267,4 +286,5 @@ void config_relay_deinit(struct config_relay *r)
     free(r->name);
     free(r->host);
     free(r->ca_pem);
+    free(r->files);
 }

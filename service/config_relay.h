@@ -9,6 +9,7 @@ struct config_relay *config_relay_add(struct config *c, const char *name, const 
                                       struct config_errors *errors);
 /* When all sources have spoken: URL, secrets, time caps; then r->c is ready. */
 void config_relay_finish(struct config_relay *r, struct config_errors *errors);
+char *config_relay_stamp_files(const struct config_relay *r) MUST_CHECK;        /* ca_file and crl_file, now */
 void config_relay_deinit(struct config_relay *r);
 
 /* A file with one secret: a line break at its end is cut; empty, holding control characters (but line breaks when

@@ -8,23 +8,23 @@
  * Service named mailhatch. */
 
 #define CONFIG_TABLE(X) \
-    X(listen, TEXT, listen, "127.0.0.1:8587", 0, 0, NULL, OPTION_LISTEN, \
+    X(listen, TEXT, listen, "127.0.0.1:8587", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of the API: HOST:PORT, [IPV6]:PORT or unix:/path. Not loopback only with api_keys.") \
-    X(admin_listen, TEXT, admin_listen, "127.0.0.1:8588", 0, 0, NULL, OPTION_LISTEN, \
+    X(admin_listen, TEXT, admin_listen, "127.0.0.1:8588", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of /livez, /readyz, /metrics and /version.") \
-    X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET, \
+    X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET | OPTION_RESTART, \
       "Keys that callers show as 'Authorization: Bearer KEY'; a key may be written name:secret.") \
-    X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE, \
+    X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
       "File with such keys, one a line.") \
-    X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, 0, \
+    X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, OPTION_RESTART, \
       "Further Host names under which a keyless API may be called (localhost always may).") \
     X(default_relay, TEXT, default_relay, NULL, 0, 0, NULL, 0, \
       "Relay for mails that name none. Needed only with several relays, none of them called 'default'.") \
-    X(sandbox, BOOL, sandbox, "false", 0, 0, NULL, 0, \
+    X(sandbox, BOOL, sandbox, "false", 0, 0, NULL, OPTION_RESTART, \
       "Run the built-in sandbox relay: it keeps mails in memory and delivers nothing.") \
-    X(store, WORD, store, "memory:", 0, 0, "memory:", 0, \
+    X(store, WORD, store, "memory:", 0, 0, "memory:", OPTION_RESTART, \
       "Where records are kept. Only memory: exists in this version.") \
-    X(request_timeout, MILLIS, request_timeout_ms, "30s", 100, 3600000, NULL, 0, \
+    X(request_timeout, MILLIS, request_timeout_ms, "30s", 100, 3600000, NULL, OPTION_RESTART, \
       "From a request's headers to its answer: upload, waiting for a session and sending.") \
     X(on_temporary_failure, WORD, on_temporary_failure, "fail", 0, 0, "fail|retry", 0, \
       "What a mail gets that fails for the moment, where the request does not say: an error at once, or further " \
@@ -33,17 +33,17 @@
       "Sends that may run or wait at once; more are answered 503 overloaded.") \
     X(max_inflight_bytes, SIZE, max_inflight_bytes, "256MiB", 1024, 1ULL << 40, NULL, 0, \
       "Bytes of request bodies held at once; more are answered 503 overloaded.") \
-    X(max_body, SIZE, max_body_bytes, "35MiB", 1024, 1ULL << 30, NULL, 0, \
+    X(max_body, SIZE, max_body_bytes, "35MiB", 1024, 1ULL << 30, NULL, OPTION_RESTART, \
       "Largest request body.") \
     X(max_recipients, UINT, max_recipients, "1000", 1, 10000, NULL, 0, \
       "Most recipients of one mail: to, cc and bcc together.") \
     X(address_literals, BOOL, address_literals, "false", 0, 0, NULL, 0, \
       "Take addresses whose domain is an IP address in brackets: ann@[192.0.2.1].") \
-    X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, 0, \
+    X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, OPTION_RESTART, \
       "HTTP connections open at once.") \
-    X(http_loops, UINT, http_loops, "1", 1, 64, NULL, 0, \
+    X(http_loops, UINT, http_loops, "1", 1, 64, NULL, OPTION_RESTART, \
       "Threads for HTTP; connections are spread over them.") \
-    X(smtp_loops, UINT, smtp_loops, "1", 1, 64, NULL, 0, \
+    X(smtp_loops, UINT, smtp_loops, "1", 1, 64, NULL, OPTION_RESTART, \
       "Threads for SMTP; a relay lives on one of them, unless its loops says otherwise.") \
     X(drain_delay, MILLIS, drain_delay_ms, "0s", 0, 3600000, NULL, 0, \
       "After SIGTERM: how long sends are still taken while readiness is false already.") \

@@ -78,6 +78,8 @@ static void write_reference_rows(const struct option_table *t, struct bytes_buf 
                 bytes_buf_add_str(out, *p == '|' ? ", " : (const char[]){*p, '\0'});
             bytes_buf_add_char(out, '.');
         }
+        if (row->flags & OPTION_RESTART)
+            bytes_buf_add_str(out, " Needs a restart.");
         bytes_buf_add_str(out, " |\n");
     }
 }
@@ -94,7 +96,7 @@ void config_write_reference(struct bytes_buf *out)
         "lists outside the file have commas. A variable that is empty counts as not set; an unknown `MAILHATCH_…` is\n"
         "a warning. A file with a secret may end with a line break, which does not count.\n"
         "`mailhatch check-config` tells every mistake at once, and what is in force and where it came from;\n"
-        "`mailhatch help sample` prints a file with every setting.\n\n"
+        "`mailhatch help sample` prints a file with every setting. SIGHUP reloads all but what needs a restart.\n\n"
         "```yaml\nlisten: 127.0.0.1:8587\ndefault_relay: main\nrelays:\n"
         "  main:\n    url: smtp://ann%40example.org@smtp.example.org:587\n    password_file: /run/secrets/smtp\n"
         "    max_sessions: 16\n"

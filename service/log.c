@@ -1,5 +1,6 @@
 #include "service/log.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,9 @@
 #define LINE_MAX_OCTETS 4000            /* below PIPE_BUF: a pipe takes such a line whole */
 #define VALUE_MAX_OCTETS 700
 
-static struct {                         /* set once by log_init, before threads start */
-    bool json, colours, addresses;
-    enum log_level level;
+static struct {                         /* a reload sets them while others log */
+    atomic_bool json, colours, addresses;
+    _Atomic(enum log_level) level;
 } settings = {.level = LOG_INFO_LEVEL, .json = true};
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};

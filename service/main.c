@@ -3,6 +3,7 @@
 #include "service/log.h"
 #include "service/loops.h"
 #include "service/notify.h"
+#include "service/reload.h"
 #include "service/startup.h"
 
 #include <errno.h>
@@ -22,7 +23,10 @@
 #define FLUSH_MS 100                    /* after the last answer was made: for its last bytes to leave */
 
 struct house {
-    struct config *config;
+    int argc;                           /* without the command word */
+    char **argv;
+    struct config *config;              /* at the start */
+    struct reload *reload;
     struct sandbox *sandbox;
     struct loops *loops;
     struct loop *loop;                  /* the first one, of this thread */
@@ -55,7 +59,7 @@ static void on_drain_timeout(struct loop_timer *t)
     struct house *h = HOUSE_OF(t, timeout);
 
     log_event(LOG_ERROR_LEVEL, "drain", "drain_timeout is over and requests are still running; leaving without them",
-              LOG_N("drain_timeout_s", h->config->drain_timeout_ms / 1000.0));
+              LOG_N("drain_timeout_s", reload_config(h->reload)->drain_timeout_ms / 1000.0));
     h->timed_out = true;
     loop_stop(h->loop);
 }
@@ -64,7 +68,7 @@ static void start_drain(struct loop_timer *t)
 {
     struct house *h = HOUSE_OF(t, delay);
 
-    loop_timer_set(h->loop, &h->timeout, loop_now(h->loop) + h->config->drain_timeout_ms);
+    loop_timer_set(h->loop, &h->timeout, loop_now(h->loop) + reload_config(h->reload)->drain_timeout_ms);
     service_drain(h->service, on_empty, h);
 }
 
@@ -83,12 +87,15 @@ static void begin_stop(struct house *h, int signo)
 {
     uint32_t delay = h->config->drain_delay_ms;
 
+    const struct config *c = reload_config(h->reload);
+
     h->stopping = true;
+    reload_stop(h->reload);
     log_event(LOG_INFO_LEVEL, "drain", "stopping; a second signal leaves at once",
               LOG_S("signal", signo == SIGINT ? "INT" : "TERM"),
-              LOG_N("drain_delay_s", h->config->drain_delay_ms / 1000.0),
-              LOG_N("drain_timeout_s", h->config->drain_timeout_ms / 1000.0));
-    tell_stopping(h->config);
+              LOG_N("drain_delay_s", c->drain_delay_ms / 1000.0),
+              LOG_N("drain_timeout_s", c->drain_timeout_ms / 1000.0));
+    tell_stopping(c);
     service_announce_stop(h->service);
     if (api_is_inherited(h->api)) {     /* who connects from now on is the next process's, and waits for it */
         api_stop_listening(h->api);
@@ -108,9 +115,7 @@ static void on_signal(struct loop_io *io, uint32_t events)
     (void)events;
     while (read(io->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGHUP)
-            log_event(LOG_WARN_LEVEL, "reload",
-                      "SIGHUP: reloading is not available in this version; restart to read settings anew",
-                      LOG_N("pid", getpid()));
+            reload_run(h->reload);
         else if (h->stopping)
             _exit(1);
         else
@@ -212,6 +217,8 @@ static int build(struct house *h)
     if (h->service)
         h->api = api_new(h->service, err);
     if (h->api)
+        h->reload = reload_new(&(struct reload_params){h->argc, h->argv, h->config, h->service, h->sandbox, h->loop});
+    if (h->reload)
         return 0;
     log_event(LOG_ERROR_LEVEL, "start", err, LOG_S("listen", h->config->listen),
               LOG_S("admin_listen", h->config->admin_listen));
@@ -220,6 +227,7 @@ static int build(struct house *h)
 
 static void take_down(struct house *h)
 {
+    reload_free(h->reload);
     if (h->api)
         api_free(h->api);
     service_free(h->service);
@@ -243,7 +251,7 @@ static void leave(struct house *h)
 
 static int run(int argc, char **argv)
 {
-    struct house h = {.config = startup_load(argc, argv, false)};
+    struct house h = {.argc = argc, .argv = argv, .config = startup_load(argc, argv, false)};
     int status = 1;
 
     if (!h.config)

@@ -450,6 +450,44 @@ void option_deinit(const struct option_table *t, void *base, struct option_sourc
     free(sources);
 }
 
+static bool is_equal_list(const struct option_row *row, const void *base, const void *other)
+{
+    size_t n = *(const size_t *)(const void *)((const char *)base + row->count_offset);
+    char *const *a = *(char **const *)(const void *)((const char *)base + row->offset);
+    char *const *b = *(char **const *)(const void *)((const char *)other + row->offset);
+
+    if (n != *(const size_t *)(const void *)((const char *)other + row->count_offset))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(a[i], b[i]) != 0)
+            return false;
+    return true;
+}
+
+bool option_is_equal(const struct option_row *row, const void *base, const void *other)
+{
+    const char *a = (const char *)base + row->offset, *b = (const char *)other + row->offset;
+
+    switch (row->type) {
+    case OPTION_TEXT:
+    case OPTION_WORD: {
+        const char *s = *(const char *const *)(const void *)a, *t = *(const char *const *)(const void *)b;
+        return s == t || (s && t && strcmp(s, t) == 0);
+    }
+    case OPTION_BOOL:
+        return *(const bool *)a == *(const bool *)b;
+    case OPTION_UINT:
+        return *(const unsigned *)(const void *)a == *(const unsigned *)(const void *)b;
+    case OPTION_SIZE:
+        return *(const size_t *)(const void *)a == *(const size_t *)(const void *)b;
+    case OPTION_MILLIS:
+        return *(const uint32_t *)(const void *)a == *(const uint32_t *)(const void *)b;
+    case OPTION_LIST:
+        return is_equal_list(row, base, other);
+    }
+    unreachable("an option of no type");
+}
+
 enum option_rank option_rank_of(const struct option_table *t, const char *name, const struct option_source *sources)
 {
     const struct option_row *row = option_find(t, name);

@@ -5,8 +5,16 @@
 
 enum option_type { OPTION_TEXT, OPTION_WORD, OPTION_BOOL, OPTION_UINT, OPTION_SIZE, OPTION_MILLIS, OPTION_LIST };
 
-/* SECRET: never shown. URL: shown without user and password. FILE: must be readable. LISTEN, PINS: form is checked. */
-enum option_flag { OPTION_SECRET = 1, OPTION_URL = 2, OPTION_FILE = 4, OPTION_LISTEN = 8, OPTION_PINS = 16 };
+/* SECRET: never shown. URL: shown without user and password. FILE: must be readable. LISTEN, PINS: form is checked.
+ * RESTART: a reload does not change it. */
+enum option_flag {
+    OPTION_SECRET = 1,
+    OPTION_URL = 2,
+    OPTION_FILE = 4,
+    OPTION_LISTEN = 8,
+    OPTION_PINS = 16,
+    OPTION_RESTART = 32,
+};
 
 struct option_row {
     const char *name;
@@ -54,6 +62,7 @@ void option_set_defaults(const struct option_table *t, void *base);
 void option_deinit(const struct option_table *t, void *base, struct option_source *sources);
 /* As it would be written in the file; secrets as "(set, not shown)"; nothing when not set. */
 void option_write_value(const struct option_row *row, const void *base, struct bytes_buf *out);
+bool option_is_equal(const struct option_row *row, const void *base, const void *other);
 enum option_rank option_rank_of(const struct option_table *t, const char *name, const struct option_source *sources);
 
 /* "Did you mean": the nearest candidate by spelling so far is in name; empty when none is near. */

@@ -22,6 +22,14 @@ static void log_warnings(struct bytes_buf *warnings)
     }
 }
 
+void startup_log(const struct config *c, bool quiet, struct bytes_buf *warnings)
+{
+    if (log_init(c->log_format, quiet && config_is_default(c, "log_level") ? "error" : c->log_level,
+                 c->log_addresses) != 0)
+        unreachable("a log format or level that the table allows");
+    log_warnings(warnings);
+}
+
 struct config *startup_load(int argc, char **argv, bool quiet)
 {
     struct config_errors errors;
@@ -33,10 +41,7 @@ struct config *startup_load(int argc, char **argv, bool quiet)
         config_errors_deinit(&errors);
         return NULL;
     }
-    if (log_init(c->log_format, quiet && config_is_default(c, "log_level") ? "error" : c->log_level,
-                 c->log_addresses) != 0)
-        unreachable("a log format or level that the table allows");
-    log_warnings(&errors.warnings);
+    startup_log(c, quiet, &errors.warnings);
     config_errors_deinit(&errors);
     return c;
 }
@@ -84,6 +89,12 @@ void startup_limits(const struct config *c)
                   LOG_N("limit", files.rlim_cur), LOG_N("wanted", want));
 }
 
+int startup_add_sandbox(struct config *c, const struct sandbox *s)
+{
+    return config_add_relay(c, "sandbox", "127.0.0.1", sandbox_port(s), sandbox_user(s), sandbox_password(s),
+                            sandbox_ca_pem(s));
+}
+
 int startup_sandbox(struct config *c, struct sandbox **out)
 {
     struct sandbox *s;
@@ -97,8 +108,7 @@ int startup_sandbox(struct config *c, struct sandbox **out)
         log_event(LOG_ERROR_LEVEL, "start", "the sandbox relay cannot be started", LOG_S("why", err));
         return -1;
     }
-    if (config_add_relay(c, "sandbox", "127.0.0.1", sandbox_port(s), sandbox_user(s), sandbox_password(s),
-                         sandbox_ca_pem(s)) != 0) {
+    if (startup_add_sandbox(c, s) != 0) {
         sandbox_stop(s);
         return -1;
     }

@@ -447,11 +447,6 @@ class TestDrain(Ops):
             g.signal(signal.SIGTERM)
             g.wait(5)
 
-    def test_sighup_does_not_end_it(self):
-        with Peer() as p, Gateway(relay=p.url()) as g:
-            g.signal(signal.SIGHUP)
-            self.assertEqual(g.post(mail()).status, 200)
-
 
 class TestLogs(Ops):
     SECRETS = (

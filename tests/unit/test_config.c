@@ -662,6 +662,32 @@ START_TEST(test_sample_uncommented)
 }
 END_TEST
 
+/* Each kind of option, equal and not. */
+START_TEST(test_is_equal)
+{
+    static const char *const names[] = {"listen", "log_level", "sandbox", "max_waiting", "max_body", "drain_delay",
+                                        "allowed_hosts"};
+    char *argv[] = {"--relay-url=smtp://h", "--listen=127.0.0.1:1", "--log-level=warn", "--max-waiting=1",
+                    "--max-body=1MiB", "--drain-delay=1s", "--allowed-hosts=a,b", NULL};
+    char *argv2[] = {"--relay-url=smtp://h", "--allowed-hosts=a,c", "--sandbox=false", NULL};
+    struct config *one, *same, *other;
+
+    ck_assert_int_eq(config_load(7, argv, &one, &errors), 0);
+    ck_assert_int_eq(config_load(7, argv, &same, &errors), 0);
+    ck_assert_int_eq(config_load(3, argv2, &other, &errors), 0);
+    other->sandbox = true;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const struct option_row *row = option_find(&option_top, names[i]);
+        ck_assert(option_is_equal(row, one, same));
+        ck_assert_msg(!option_is_equal(row, one, other), "%s", names[i]);
+    }
+    ck_assert(option_is_equal(option_find(&option_top, "default_relay"), one, other));
+    config_free(one);
+    config_free(same);
+    config_free(other);
+}
+END_TEST
+
 START_TEST(test_reference)
 {
     struct bytes_buf out;
@@ -768,6 +794,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_sample);
     tcase_add_test(t, test_sample_uncommented);
     tcase_add_test(t, test_reference);
+    tcase_add_test(t, test_is_equal);
     tcase_add_test(t, test_help_names_every_option);
     tcase_add_test(t, test_admin_listen_alone);
     tcase_add_test(t, test_add_relay);

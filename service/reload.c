@@ -1,0 +1,166 @@
+#include "service/reload.h"
+
+#include "service/config_relay.h"
+#include "service/log.h"
+#include "service/notify.h"
+#include "service/service.h"
+#include "service/startup.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A new configuration is read and judged whole before anything of it counts; then relays and limits change, and what
+ * cannot change is named. */
+
+struct reload {
+    struct reload_params p;
+    struct config *now;                 /* in force; `start` until the first reload */
+    bool stopped;
+};
+
+struct reload *reload_new(const struct reload_params *p)
+{
+    struct reload *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return NULL;
+    r->p = *p;
+    r->now = p->start;
+    return r;
+}
+
+void reload_free(struct reload *r)
+{
+    if (!r)
+        return;
+    reload_stop(r);
+    if (r->now != r->p.start)
+        config_free(r->now);
+    free(r);
+}
+
+void reload_stop(struct reload *r)
+{
+    r->stopped = true;
+}
+
+const struct config *reload_config(const struct reload *r)
+{
+    return r->now;
+}
+
+/* ---- what changed ---- */
+
+/* Names of the options, with commas between, that differ and are (or are not) changed by a reload. */
+static void list_changes(const struct config *a, const struct config *b, bool restart, char out[512])
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < option_top.n; i++) {
+        const struct option_row *row = &option_top.rows[i];
+        if (((row->flags & OPTION_RESTART) != 0) != restart || option_is_equal(row, a, b))
+            continue;
+        snprintf(out + n, 512 - n, "%s%s", n ? "," : "", row->name);
+        n = strlen(out);
+    }
+}
+
+static void tell(const struct reload *r, const struct config *c, const struct service_changes *changes)
+{
+    char settings[512], restart[512];
+
+    list_changes(r->now, c, false, settings);
+    list_changes(r->p.start, c, true, restart);
+    log_event(LOG_INFO_LEVEL, "reload", changes->n || settings[0] ? "settings reloaded" : "reloaded; nothing changed",
+              LOG_S("relays_added", changes->added), LOG_S("relays_removed", changes->removed),
+              LOG_S("relays_changed", changes->changed), LOG_S("settings", settings));
+    if (restart[0])
+        log_event(LOG_WARN_LEVEL, "reload", "these settings changed too, and take a restart",
+                  LOG_S("settings", restart));
+}
+
+static void refuse(const char *why)
+{
+    log_event(LOG_ERROR_LEVEL, "reload", "the new configuration is refused; the running one stays", LOG_S("why", why));
+}
+
+/* One line of the log for each mistake. */
+static void tell_mistakes(struct bytes_buf *text)
+{
+    for (char *p = text->n ? text->p : NULL, *end; p && *p; p = end + 1) {
+        end = strchr(p, '\n');
+        if (!end)
+            break;
+        *end = '\0';
+        log_event(LOG_ERROR_LEVEL, "reload", "a mistake in the new configuration", LOG_S("why", p));
+    }
+}
+
+/* ---- the whole ---- */
+
+/* NULL: mistakes, which are told. Warnings stay in errors. */
+static struct config *load(const struct reload *r, struct config_errors *errors)
+{
+    struct config *c;
+
+    if (config_load(r->p.argc, r->p.argv, &c, errors) != 0) {
+        tell_mistakes(&errors->text);
+        refuse("see the lines before");
+        return NULL;
+    }
+    if (c->sandbox == (r->p.sandbox != NULL) && (!r->p.sandbox || startup_add_sandbox(c, r->p.sandbox) == 0))
+        return c;
+    refuse(c->sandbox == (r->p.sandbox != NULL) ? "no memory" : "sandbox cannot be changed without a restart");
+    config_free(c);
+    return NULL;
+}
+
+/* True: c is in force. */
+static bool take(struct reload *r, struct config *c, struct config_errors *errors)
+{
+    struct service_changes changes;
+    char err[200];
+
+    if (service_reload(r->p.service, c, &changes, err) != 0) {
+        refuse(err);
+        return false;
+    }
+    startup_log(c, false, &errors->warnings);
+    tell(r, c, &changes);
+    if (r->now != r->p.start)
+        config_free(r->now);
+    else
+        config_drop_relays(r->p.start);
+    r->now = c;
+    return true;
+}
+
+/* sd_notify(3): the manager waits for READY=1 of whoever said RELOADING=1 when. */
+static void notify_reloading(void)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_us());
+    notify_send(text);
+}
+
+void reload_run(struct reload *r)
+{
+    struct config_errors errors;
+    struct config *c;
+
+    if (r->stopped) {
+        log_event(LOG_INFO_LEVEL, "reload", "not any more: it is stopping", LOG_S("signal", "HUP"));
+        return;
+    }
+    notify_reloading();
+    config_errors_init(&errors);
+    c = load(r, &errors);
+    if (c && !take(r, c, &errors))
+        config_free(c);
+    config_errors_deinit(&errors);
+    notify_send("READY=1");
+}

@@ -1,0 +1,26 @@
+#ifndef SERVICE_RELOAD_H
+#define SERVICE_RELOAD_H
+/* Settings while it runs: SIGHUP reads all sources anew; files with secrets are looked at every few seconds. On the
+ * first loop's thread. */
+#include "service/config.h"
+
+struct loop;
+struct reload;
+struct sandbox;
+struct service;
+
+struct reload_params {
+    int argc;                           /* as config_load got them */
+    char **argv;
+    struct config *start;               /* what the service began with; lent for life, as all here */
+    struct service *service;
+    struct sandbox *sandbox;            /* NULL: none */
+    struct loop *loop;
+};
+struct reload *reload_new(const struct reload_params *p) MUST_CHECK;    /* looks at files from now on */
+void reload_free(struct reload *r);
+/* Tells in the log what became of it. Mistakes change nothing. */
+void reload_run(struct reload *r);
+void reload_stop(struct reload *r);     /* from now on nothing is reloaded */
+const struct config *reload_config(const struct reload *r);             /* in force; until the next reload */
+#endif
