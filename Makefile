@@ -14,7 +14,7 @@ HARD += $(if $(filter x86_64,$(ARCH)),-fcf-protection) $(if $(filter aarch64,$(A
 OPT ?= -O2 -g
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE -DMAILHATCH_VERSION='"$(VERSION)"' -I. $(WARN) $(OPT) $(HARD) $(SAN) \
 	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) -MMD -MP
-LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(SAN)
+LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(SAN) $(LDFLAGS)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 LIBS_CHECK = $(shell pkg-config --libs check 2>/dev/null) -lm
 
@@ -76,6 +76,10 @@ check-image: $(B)/mailhatch             ## the container image: built, run, its 
 	sh tests/deploy/install.sh image
 	$(PYTHON) tests/deploy/run.py --bin $(B)/mailhatch test_image.py
 
+check-deb: $(B)/mailhatch               ## the Debian package: built, installed, upgraded, removed in a chroot (a minute; as root)
+	sh tests/deploy/install.sh deb
+	$(PYTHON) tests/deploy/run.py --bin $(B)/mailhatch test_debian.py
+
 ASAN := B=build/asan MIME_MAILS=1500 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g"
 TSAN := B=build/tsan SAN="-fsanitize=thread" OPT="-O1 -g"
 check-asan: deps-test                   ## the suite under AddressSanitizer and UBSan
@@ -126,8 +130,9 @@ BINDIR ?= $(PREFIX)/bin
 SHARE := $(PREFIX)/share
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DOCDIR ?= $(SHARE)/doc/mailhatch
+ZSHDIR ?= $(SHARE)/zsh/site-functions
 INSTALLED = $(BINDIR)/mailhatch $(SHARE)/man/man8/mailhatch.8 $(SHARE)/man/man5/mailhatch.conf.5 \
-	$(SHARE)/bash-completion/completions/mailhatch $(SHARE)/zsh/site-functions/_mailhatch \
+	$(SHARE)/bash-completion/completions/mailhatch $(ZSHDIR)/_mailhatch \
 	$(UNITDIR)/mailhatch.service $(UNITDIR)/mailhatch.socket
 DOCS := README.md CHANGELOG.md SECURITY.md LICENSE openapi.yaml deploy/mailhatch.example.yaml $(wildcard docs/*.md)
 
@@ -136,7 +141,7 @@ install: all                            ## install into DESTDIR, below PREFIX (/
 	install -D -m 644 deploy/man/mailhatch.8 $(DESTDIR)$(SHARE)/man/man8/mailhatch.8
 	install -D -m 644 deploy/man/mailhatch.conf.5 $(DESTDIR)$(SHARE)/man/man5/mailhatch.conf.5
 	install -D -m 644 deploy/completion/mailhatch.bash $(DESTDIR)$(SHARE)/bash-completion/completions/mailhatch
-	install -D -m 644 deploy/completion/_mailhatch $(DESTDIR)$(SHARE)/zsh/site-functions/_mailhatch
+	install -D -m 644 deploy/completion/_mailhatch $(DESTDIR)$(ZSHDIR)/_mailhatch
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)
 	set -e; for u in mailhatch.service mailhatch.socket; do \
 		sed 's|/usr/bin/|$(BINDIR)/|' deploy/systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u; chmod 644 $(DESTDIR)$(UNITDIR)/$$u; done
@@ -144,6 +149,13 @@ install: all                            ## install into DESTDIR, below PREFIX (/
 	install -d -m 700 $(DESTDIR)$(SYSCONFDIR)/mailhatch/secrets
 	test -e $(DESTDIR)$(SYSCONFDIR)/mailhatch/mailhatch.yaml || \
 		install -m 640 deploy/mailhatch.yaml $(DESTDIR)$(SYSCONFDIR)/mailhatch/mailhatch.yaml
+
+deb:                                    ## build/deb/mailhatch_VERSION_ARCH.deb, from what is committed
+	@dpkg-checkbuilddeps deploy/debian/control || { echo 'sudo apt-get install debhelper, and what is missing' >&2; exit 1; }
+	rm -rf build/deb && mkdir -p build/deb/mailhatch-$(VERSION)
+	git archive HEAD | tar -x -C build/deb/mailhatch-$(VERSION)
+	cp -r deploy/debian build/deb/mailhatch-$(VERSION)/debian
+	cd build/deb/mailhatch-$(VERSION) && env -u MAKEFLAGS -u MFLAGS DEB_BUILD_OPTIONS="$${DEB_BUILD_OPTIONS-parallel=2}" dpkg-buildpackage -us -uc
 
 uninstall:                              ## remove what install put there; the configuration stays
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
@@ -199,4 +211,4 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench bench-manners \
-	deps deps-test clean check-deploy check-image image install uninstall generated
+	deps deps-test clean check-deploy check-image check-deb image deb install uninstall generated

@@ -1,12 +1,16 @@
 #!/bin/sh
-# What the tests of deploy/ need beside the program's own test packages; with "image", those of the container image.
+# What the tests of deploy/ need beside the program's own test packages; with "image" or "deb", those of the
+# container image or the Debian package.
 # Idempotent, and quick when all is there.
 set -eu
 cd "$(dirname "$0")"
 
 missing=""
 packages="mandoc zsh shellcheck systemd strace python3-yaml"
-[ "${1:-}" = image ] && packages="python3 openssl docker.io mmdebstrap"
+case ${1:-} in
+    image) packages="python3 openssl docker.io mmdebstrap" ;;
+    deb) packages="python3 openssl mmdebstrap dpkg-dev debhelper lintian fakeroot" ;;
+esac
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
@@ -17,7 +21,7 @@ if [ -n "$missing" ]; then
     $run env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 sh -c "apt-get update -qq
         apt-get install -y -qq --no-install-recommends $missing" >/dev/null
 fi
-[ "${1:-}" = image ] && exit 0
+[ $# -gt 0 ] && exit 0
 
 # npm ci only when the lock changed: its copy inside node_modules says what is installed.
 if ! cmp -s node/package-lock.json node/node_modules/.installed; then
