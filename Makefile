@@ -155,7 +155,8 @@ deb:                                    ## build/deb/mailhatch_VERSION_ARCH.deb,
 	rm -rf build/deb && mkdir -p build/deb/mailhatch-$(VERSION)
 	git archive HEAD | tar -x -C build/deb/mailhatch-$(VERSION)
 	cp -r deploy/debian build/deb/mailhatch-$(VERSION)/debian
-	cd build/deb/mailhatch-$(VERSION) && env -u MAKEFLAGS -u MFLAGS DEB_BUILD_OPTIONS="$${DEB_BUILD_OPTIONS-parallel=2}" dpkg-buildpackage -us -uc
+	cd build/deb/mailhatch-$(VERSION) && env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u B -u SAN -u OPT \
+		DEB_BUILD_OPTIONS="$${DEB_BUILD_OPTIONS-parallel=2}" dpkg-buildpackage -us -uc
 
 uninstall:                              ## remove what install put there; the configuration stays
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))

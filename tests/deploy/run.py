@@ -34,13 +34,14 @@ def main():
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=1).run(loader.loadTestsFromNames(names))
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     skipped = len(result.skipped)
+    ran = max(result.testsRun, failed + skipped)        # what fails before its first test is not counted there
     for test, why in result.skipped:
         print("skipped: %s: %s" % (test.id(), why))
     print(
         "%d passed, %d failed%s"
-        % (result.testsRun - failed - skipped, failed, ", %d skipped" % skipped if skipped else "")
+        % (ran - failed - skipped, failed, ", %d skipped" % skipped if skipped else "")
     )
-    return 1 if failed or result.testsRun == 0 else 0
+    return 1 if failed or ran == 0 else 0
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ class Life(unittest.TestCase):
         self.assertIn('"status":"sent"', self.inside("sh", "-c", send)[1])
 
     def check_upgrade(self):
-        self.inside("deb-systemd-helper", "enable", "mailhatch.service")
+        self.inside("env", "DPKG_MAINTSCRIPT_PACKAGE=mailhatch", "deb-systemd-helper", "enable", "mailhatch.service")
         (self.root / "etc/mailhatch/secrets/smtp").write_text("secret\n")
         self.later_version()
         self.inside("dpkg", "--force-confdef", "--force-confold", "-i", "/later.deb")
