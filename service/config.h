@@ -12,7 +12,7 @@ struct config_relay {                   /* owns its strings; `c` borrows them */
     char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name;
     char *url, *tls, *ca_pem;           /* tls: "starttls" | "implicit" | "none", NULL as the url says */
     char password_stamp[FILE_STAMP_SIZE];       /* of password_file, when it was read */
-    char *files;                        /* stamps of ca_file and crl_file */
+    char *files, *files_seen;           /* stamps of ca_file and crl_file: in force, and looked at last */
     uint32_t timeout_ms;                /* a cap over every step; 0: none */
     struct option_source *sources;
     struct relay_config c;

@@ -225,7 +225,7 @@ static void check_sessions(const struct config_relay *r, const char *where, stru
                     r->c.max_sessions);
 }
 
-char *config_relay_stamp_files(const struct config_relay *r)
+static char *stamp_files(const struct config_relay *r)
 {
     char ca[FILE_STAMP_SIZE], crl[FILE_STAMP_SIZE], *both;
 
@@ -234,6 +234,15 @@ char *config_relay_stamp_files(const struct config_relay *r)
     if (asprintf(&both, "%s;%s", ca, crl) < 0)
         unreachable("no memory for the configuration");
     return both;
+}
+
+static char *copy(const char *s)
+{
+    char *c = strdup(s);
+
+    if (!c)
+        unreachable("no memory for the configuration");
+    return c;
 }
 
 static void lend(struct config_relay *r)
@@ -274,8 +283,50 @@ void config_relay_finish(struct config_relay *r, struct config_errors *errors)
         option_error(errors, where, "timeout: less than 10 ms; plain numbers are seconds");
     cap_steps(r);
     check_sessions(r, where, errors);
-    r->files = config_relay_stamp_files(r);
+    r->files = stamp_files(r);
+    r->files_seen = copy(r->files);
     lend(r);
+}
+
+/* The stamp is taken before the file is read: what is written meanwhile is found the next time. */
+bool config_relay_refresh_password(struct config_relay *r, struct config_errors *errors)
+{
+    char stamp[FILE_STAMP_SIZE], *secret;
+
+    file_stamp(r->password_file, stamp);
+    if (!r->password_stamp[0] || strcmp(stamp, r->password_stamp) == 0)
+        return false;
+    snprintf(r->password_stamp, sizeof(r->password_stamp), "%s", stamp);
+    secret = config_relay_read_secret(r->password_file, false, r->name, errors);
+    if (!secret || strcmp(secret, r->password) == 0) {
+        crypto_cleanse_free(secret);
+        return false;
+    }
+    crypto_cleanse_free(r->password);
+    r->password = secret;
+    r->c.password = secret;
+    return true;
+}
+
+bool config_relay_refresh_files(struct config_relay *r)
+{
+    char *files = stamp_files(r);
+    bool changed = strcmp(files, r->files_seen) != 0;
+
+    free(r->files_seen);
+    r->files_seen = files;
+    if (changed)
+        config_relay_keep_files(r, files);
+    return changed;
+}
+
+void config_relay_keep_files(struct config_relay *r, const char *files)
+{
+    char *kept = copy(files);
+
+    free(r->files);
+    r->files = kept;
+    r->c.files = kept;
 }
 
 void config_relay_deinit(struct config_relay *r)
@@ -287,4 +338,5 @@ void config_relay_deinit(struct config_relay *r)
     free(r->host);
     free(r->ca_pem);
     free(r->files);
+    free(r->files_seen);
 }

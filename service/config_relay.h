@@ -9,7 +9,13 @@ struct config_relay *config_relay_add(struct config *c, const char *name, const 
                                       struct config_errors *errors);
 /* When all sources have spoken: URL, secrets, time caps; then r->c is ready. */
 void config_relay_finish(struct config_relay *r, struct config_errors *errors);
-char *config_relay_stamp_files(const struct config_relay *r) MUST_CHECK;        /* ca_file and crl_file, now */
+/* A later look at password_file. True: r has another password now. What cannot be read is told once for each change and
+ * changes nothing. */
+bool config_relay_refresh_password(struct config_relay *r, struct config_errors *errors);
+/* ca_file and crl_file, whose contents r does not hold: true is that they differ. keep: they turned out to be of no
+ * use. */
+bool config_relay_refresh_files(struct config_relay *r);
+void config_relay_keep_files(struct config_relay *r, const char *files);
 void config_relay_deinit(struct config_relay *r);
 
 /* A file with one secret: a line break at its end is cut; empty, holding control characters (but line breaks when

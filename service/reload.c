@@ -14,11 +14,16 @@
 /* A new configuration is read and judged whole before anything of it counts; then relays and limits change, and what
  * cannot change is named. */
 
+#define LOOK_MS 2000
+
 struct reload {
     struct reload_params p;
     struct config *now;                 /* in force; `start` until the first reload */
+    struct loop_timer look;             /* at files with secrets */
     bool stopped;
 };
+
+static void on_look(struct loop_timer *t);
 
 struct reload *reload_new(const struct reload_params *p)
 {
@@ -28,6 +33,8 @@ struct reload *reload_new(const struct reload_params *p)
         return NULL;
     r->p = *p;
     r->now = p->start;
+    r->look.on_timer = on_look;
+    loop_timer_set(p->loop, &r->look, loop_now(p->loop) + LOOK_MS);
     return r;
 }
 
@@ -44,6 +51,7 @@ void reload_free(struct reload *r)
 void reload_stop(struct reload *r)
 {
     r->stopped = true;
+    loop_timer_clear(r->p.loop, &r->look);
 }
 
 const struct config *reload_config(const struct reload *r)
@@ -88,14 +96,14 @@ static void refuse(const char *why)
 }
 
 /* One line of the log for each mistake. */
-static void tell_mistakes(struct bytes_buf *text)
+static void tell_mistakes(struct bytes_buf *text, enum log_level level, const char *event, const char *msg)
 {
     for (char *p = text->n ? text->p : NULL, *end; p && *p; p = end + 1) {
         end = strchr(p, '\n');
         if (!end)
             break;
         *end = '\0';
-        log_event(LOG_ERROR_LEVEL, "reload", "a mistake in the new configuration", LOG_S("why", p));
+        log_event(level, event, msg, LOG_S("why", p));
     }
 }
 
@@ -107,7 +115,7 @@ static struct config *load(const struct reload *r, struct config_errors *errors)
     struct config *c;
 
     if (config_load(r->p.argc, r->p.argv, &c, errors) != 0) {
-        tell_mistakes(&errors->text);
+        tell_mistakes(&errors->text, LOG_ERROR_LEVEL, "reload", "a mistake in the new configuration");
         refuse("see the lines before");
         return NULL;
     }
@@ -163,4 +171,69 @@ void reload_run(struct reload *r)
         config_free(c);
     config_errors_deinit(&errors);
     notify_send("READY=1");
+}
+
+/* ---- files with secrets ---- */
+
+static void tell_secret(const struct config_relay *r, const char *file)
+{
+    log_event(LOG_INFO_LEVEL, "secrets", "a file changed, and what it says now is in force", LOG_S("relay", r->name),
+              LOG_S("file", file));
+}
+
+static void tell_kept(const struct config_relay *r, const char *file, const char *why)
+{
+    log_event(LOG_WARN_LEVEL, "secrets", "a file changed and cannot be used; what it said before stays in force",
+              LOG_S("relay", r->name), LOG_S("file", file), LOG_S("why", why));
+}
+
+static void look_at_password(struct reload *r, struct config_relay *relay)
+{
+    struct service_changes changes;
+    struct config_errors errors;
+    char err[200];
+
+    config_errors_init(&errors);
+    if (config_relay_refresh_password(relay, &errors)) {
+        if (service_reload(r->p.service, r->now, &changes, err) == 0)
+            tell_secret(relay, relay->password_file);
+        else
+            tell_kept(relay, relay->password_file, err);
+    }
+    tell_mistakes(&errors.text, LOG_WARN_LEVEL, "secrets",
+                  "a file changed and cannot be used; what it said before stays in force");
+    config_errors_deinit(&errors);
+}
+
+static void look_at_trust(struct reload *r, struct config_relay *relay)
+{
+    char *before = strdup(relay->files), err[200];
+    const char *file = relay->ca_file ? relay->ca_file : relay->crl_file;
+    struct service_changes changes;
+
+    if (before && config_relay_refresh_files(relay)) {
+        if (service_reload(r->p.service, r->now, &changes, err) == 0) {
+            tell_secret(relay, file);
+        } else {
+            config_relay_keep_files(relay, before);
+            tell_kept(relay, file, err);
+        }
+    }
+    free(before);
+}
+
+/* No inotify: it would watch the wrong file when a symlink on the way is turned, and needs what a sandboxed process may
+ * not have. */
+static void on_look(struct loop_timer *t)
+{
+    struct reload *r = (struct reload *)(void *)((char *)t - offsetof(struct reload, look));
+
+    for (size_t i = 0; i < r->now->n_relays; i++) {
+        struct config_relay *relay = &r->now->relays[i];
+        if (relay->password_stamp[0])
+            look_at_password(r, relay);
+        if (relay->ca_file || relay->crl_file)
+            look_at_trust(r, relay);
+    }
+    loop_timer_set(r->p.loop, &r->look, loop_now(r->p.loop) + LOOK_MS);
 }

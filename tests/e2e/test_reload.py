@@ -215,6 +215,57 @@ class TestSecrets(Reload):
                 self.assertEqual(g.post(mail()).status, 200)
                 self.assertNotIn(harness.PASSWORD, g.log())
 
+    def test_password_by_itself(self):
+        """As Kubernetes mounts a secret: the file is a symlink into a directory that another symlink leads to."""
+        for name, password in (("1", "wrong"), ("2", harness.PASSWORD)):
+            (self.dir / name).mkdir()
+            (self.dir / name / "password").write_text(password)
+        (self.dir / "data").symlink_to("1")
+        (self.dir / "password").symlink_to("data/password")
+        shutil.copy(harness.cert_path("ca.pem"), self.dir / "ca.pem")
+        with Peer() as p:
+            self.write(self.relay(p))
+            with self.start() as g:
+                self.assertEqual(g.post(mail()).code, "auth_failed")
+                (self.dir / "turned").symlink_to("2")
+                os.replace(self.dir / "turned", self.dir / "data")
+                harness.wait_for(lambda: g.events("secrets"), what="the new password is noticed")
+                self.assertEqual(g.post(mail()).status, 200)
+                self.assertNotIn(harness.PASSWORD, g.log())
+                self.assertNotIn("wrong", g.log())
+                self.assertEqual(g.events("secrets")[0]["file"], str(self.dir / "password"))
+
+    def test_a_file_that_is_gone_or_bad_changes_nothing(self):
+        with Peer() as p:
+            self.put(self.dir / "password", harness.PASSWORD)
+            shutil.copy(harness.cert_path("ca.pem"), self.dir / "ca.pem")
+            self.write(self.relay(p))
+            with self.start() as g:
+                self.assertEqual(g.post(mail()).status, 200)
+                os.remove(self.dir / "password")
+                self.put(self.dir / "ca.pem", "nothing")
+                harness.wait_for(lambda: len(g.events("secrets")) == 2, what="both are told")
+                self.assertEqual({e["level"] for e in g.events("secrets")}, {"warn"})
+                self.assertEqual(g.post(mail()).status, 200)
+                self.assertEqual(len(p.sessions), 1)
+                self.put(self.dir / "password", harness.PASSWORD)  # as before: nothing to tell
+                self.put(self.dir / "ca.pem", (pathlib.Path(harness.cert_path("ca.pem"))).read_text())
+                harness.wait_for(lambda: len(g.events("secrets")) == 3, what="it is good again")
+                self.assertEqual(g.events("secrets")[2]["file"], str(self.dir / "ca.pem"))
+                self.assertEqual(g.post(mail()).status, 200)
+                self.assertEqual(len(p.sessions), 2, "new trust, new session")
+
+    def test_ca_that_does_not_trust_the_relay_any_more(self):
+        with Peer(tickets=True) as p:
+            self.put(self.dir / "password", harness.PASSWORD)
+            shutil.copy(harness.cert_path("ca.pem"), self.dir / "ca.pem")
+            self.write(self.relay(p))
+            with self.start() as g:
+                self.assertEqual(g.post(mail()).status, 200)
+                self.put(self.dir / "ca.pem", pathlib.Path(harness.cert_path("selfsigned.pem")).read_text())
+                harness.wait_for(lambda: g.events("secrets"), what="the new CA is noticed")
+                self.assertEqual(g.post(mail()).json["stage"], "tls", "an old session or ticket was used")
+
 
 if __name__ == "__main__":
     unittest.main()
