@@ -226,5 +226,6 @@ const char *diagnose_status_name(enum diagnose_status s);           /* "running"
 const char *diagnose_finding_name(enum diagnose_finding_id id);
 const char *diagnose_port_state_name(enum diagnose_port_state s);       /* "smtp", "tls", "silent", "refused" … */
 const char *diagnose_version_state_name(enum diagnose_version_state s); /* "untried", "taken", "refused", "unknown" */
+const char *diagnose_mode_name(enum smtp_tls_mode mode);                /* "starttls", "implicit", "none" */
 bool diagnose_has(const struct diagnosis *d, enum diagnose_finding_id id);
 #endif

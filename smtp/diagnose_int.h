@@ -39,7 +39,6 @@ void diagnose_find(struct diagnose_state *s, enum diagnose_finding_id id, bool w
 uint32_t diagnose_ms(const struct diagnose_state *s);                   /* since the run began */
 /* Printable UTF-8 on one line, or lines with LF between; true: it was cut. */
 bool diagnose_clean(char *out, size_t cap, struct bytes_view text, bool keep_lf);
-const char *diagnose_mode_name(enum smtp_tls_mode mode);                /* "starttls", "implicit", "none" */
 
 /* ---- the steps: false ends the conversation ---- */
 

@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
     "api": SHARED | {"service/service.h", "service/config.h"},
 }
-COMPOSITION_ROOT = {"service/main.c", "service/cli.c"}
+COMPOSITION_ROOT = {"service/main.c", "service/cli.c", "service/cli_diagnose.c", "service/diagnose_text.c"}
 
 # Which files may name which foreign headers. A header that matches several patterns goes by the first.
 SOCKET_FILES = ("smtp/loop.c", "smtp/conn*.c", "smtp/dial.[ch]", "smtp/probe.c", "smtp/resolve.[ch]", "smtp/sandbox*.c",

@@ -1,0 +1,27 @@
+#ifndef API_DIAGNOSIS_H
+#define API_DIAGNOSIS_H
+/* A diagnosis (smtp/diagnose.h) for people and machines: as JSON and back, the hint for a step that failed, the
+ * configuration that it suggests, and the differences between two of them. */
+#include "smtp/diagnose.h"
+
+/* The report: {"relay":…,"steps":[…],"findings":[…],"facts":{…},"conclusion":…,"suggested_config":{…}}. */
+void diagnosis_write(const struct diagnosis *d, struct bytes_buf *out);
+/* A saved report back into its facts, as far as diagnosis_compare looks at them. json (from malloc) is taken over.
+ * -1: *why_out (static) says what it is not. */
+int diagnosis_read(char *json, size_t n, struct diagnosis *d, const char **why_out) MUST_CHECK;
+
+/* The one thing to do first about a step that failed; nothing when it did not. */
+void diagnosis_write_hint(const struct diagnosis *d, const struct diagnose_step *step, struct bytes_buf *out);
+
+/* The suggestion as lines of a configuration file, or of an environment (only for the relay "default", else nothing).
+ * Never a password: the setting that it comes from stays as it is. */
+void diagnosis_write_yaml(const struct diagnosis *d, struct bytes_buf *out);
+void diagnosis_write_env(const struct diagnosis *d, struct bytes_buf *out);
+/* Where the suggestion wants facts.chain.anchor_pem to be: the value of ca_file. */
+void diagnosis_write_ca_file(const struct diagnosis *d, struct bytes_buf *out);
+
+/* One line for each difference in what was found, "there" being the other report; and what it means where that is
+ * known. Returns how many. */
+unsigned diagnosis_compare(const struct diagnosis *there, const struct diagnosis *here, const char *there_name,
+                           const char *here_name, struct bytes_buf *out);
+#endif
