@@ -73,6 +73,21 @@ void diagnosis_write_hint(const struct diagnosis *d, const struct diagnose_step 
     hint_fill(hint ? hint : catalogue_get(o->code)->hint, &c, out);
 }
 
+/* The hint knows more of the case (provider, port, login) than general advice does. */
+void diagnosis_write_conclusion(const struct diagnosis *d, struct bytes_buf *out)
+{
+    size_t n = strlen(d->conclusion);
+    struct bytes_buf hint;
+
+    bytes_buf_init(&hint, 0);
+    for (unsigned i = 0; i < d->n_steps && d->advice_at && d->advice_at < n; i++)
+        if (d->steps[i].id == d->failed_at)
+            diagnosis_write_hint(d, &d->steps[i], &hint);
+    bytes_buf_add(out, d->conclusion, hint.n ? d->advice_at : n);
+    bytes_buf_add(out, hint.p, hint.n);
+    bytes_buf_deinit(&hint);
+}
+
 /* ---- steps and findings ---- */
 
 static void add_step(struct bytes_buf *out, const struct diagnosis *d, const struct diagnose_step *s)
@@ -80,7 +95,10 @@ static void add_step(struct bytes_buf *out, const struct diagnosis *d, const str
     struct bytes_buf hint;
 
     bytes_buf_init(&hint, 0);
-    diagnosis_write_hint(d, s, &hint);
+    if (s->id == d->failed_at && !d->advice_at)         /* a finding, or another trial, knows better */
+        bytes_buf_add_str(&hint, d->conclusion);
+    else
+        diagnosis_write_hint(d, s, &hint);
     json_out_member(out, "{\"step\":", diagnose_step_name(s->id));
     json_out_member(out, ",\"status\":", diagnose_status_name(s->status));
     add_number(out, ",\"ms\":", s->ms);
@@ -294,7 +312,7 @@ void diagnosis_write(const struct diagnosis *d, struct bytes_buf *out)
     json_out_member(out, ",\"failed_at\":", d->ok || d->failed_at == DIAGNOSE_STEP_COUNT
                     ? NULL : diagnose_step_name(d->failed_at));
     json_out_member(out, ",\"code\":", d->ok ? NULL : code_of(&d->outcome));
-    json_out_member(out, ",\"conclusion\":", d->conclusion);
+    add_written(out, ",\"conclusion\":", d, diagnosis_write_conclusion);
     add_suggestion(out, d);
     add_steps(out, d);
     add_facts(out, d);

@@ -10,8 +10,11 @@ void diagnosis_write(const struct diagnosis *d, struct bytes_buf *out);
  * -1: *why_out (static) says what it is not. */
 int diagnosis_read(char *json, size_t n, struct diagnosis *d, const char **why_out) MUST_CHECK;
 
-/* The one thing to do first about a step that failed; nothing when it did not. */
+/* The one thing to do first about a step that failed, by the hints of the catalogue; nothing when it did not. */
 void diagnosis_write_hint(const struct diagnosis *d, const struct diagnose_step *step, struct bytes_buf *out);
+
+/* One sentence for the cause and one for what to do first, or that it works. */
+void diagnosis_write_conclusion(const struct diagnosis *d, struct bytes_buf *out);
 
 /* The suggestion as lines of a configuration file, or of an environment (only for the relay "default", else nothing).
  * Never a password: the setting that it comes from stays as it is. */

@@ -7,6 +7,8 @@
 #define COMMAND_TABLE(X) \
     X("send", "[FILE] [OPTIONS]", \
       "Send one mail (the API's JSON, from FILE or standard input) and print the API's answer.") \
+    X("diagnose", "[RELAY|HOST[:PORT]]", \
+      "Walk the way to a relay step by step: what fails, why, and what to change.") \
     X("check-config", "[OPTIONS]", "Tell every mistake in the settings, or what is in force and where it came from.") \
     X("healthcheck", "[OPTIONS]", "Ask the admin listener's /livez: status 0 when it answers.") \
     X("help", "[TOPIC]", "The usage, or one of the topics below.") \

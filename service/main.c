@@ -1,5 +1,6 @@
 #include "api/api.h"
 #include "service/cli.h"
+#include "service/cli_diagnose.h"
 #include "service/log.h"
 #include "service/loops.h"
 #include "service/notify.h"
@@ -290,8 +291,11 @@ static bool asks_for(int argc, char **argv, const char *word, const char *shorte
 /* `mailhatch help TOPIC`; --help after a command, or as an argument, is the usage. */
 static int help(int argc, char **argv, const char *word)
 {
+    static char ask[] = "--help", *asked[] = {ask};
     bool is_command = strcmp(word, "help") == 0 && !asks_for(argc, argv, "--help", "-h");
 
+    if (strcmp(word, "diagnose") == 0 || (is_command && argc > 2 && strcmp(argv[2], "diagnose") == 0))
+        return cli_diagnose(1, asked);  /* it has options of its own */
     return cli_help(is_command && argc > 2 ? argv[2] : "", is_command && argc > 3 ? argv[3] : "");
 }
 
@@ -300,7 +304,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *word;
         int (*command)(int argc, char **argv);
-    } commands[] = {{"send", cli_send}, {"check-config", cli_check_config}, {"healthcheck", cli_healthcheck}};
+    } commands[] = {{"send", cli_send}, {"check-config", cli_check_config}, {"healthcheck", cli_healthcheck},
+                  {"diagnose", cli_diagnose}};
     const char *word = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
 
     if (strcmp(word, "help") == 0 || asks_for(argc, argv, "--help", "-h"))

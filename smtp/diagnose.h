@@ -197,6 +197,7 @@ struct diagnosis {
     struct smtp_outcome outcome;        /* of the first step that failed; code OUTCOME_SENT: none */
     enum diagnose_step_id failed_at;    /* !ok */
     char conclusion[600];               /* the cause, and the one thing to do first */
+    size_t advice_at;                   /* where general advice begins in it, for which better may be known; else 0 */
     struct diagnose_suggestion suggestion;
 };
 

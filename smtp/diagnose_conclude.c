@@ -275,6 +275,7 @@ static void conclude_failure(struct diagnose_state *s)
     if (conclude_by_finding(s))
         return;
     snprintf(d->conclusion, sizeof(d->conclusion), "%s %s", s->cause, advice_of(d));
+    d->advice_at = strlen(s->cause) + 1;
 }
 
 static void conclude_success(struct diagnose_state *s)

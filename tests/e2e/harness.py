@@ -192,7 +192,7 @@ class Gateway:
     it but PATH and the sanitizers' options. Use as a context; stop() returns the exit status. Anything a
     sanitizer reports is a failure."""
 
-    def __init__(self, env=None, args=(), relay=None, wait=True):
+    def __init__(self, env=None, args=(), relay=None, wait=True, cwd=None):
         self.env = {
             k: v
             for k, v in os.environ.items()
@@ -214,7 +214,12 @@ class Gateway:
                 self.env[key] = str(value)
         self.lines, self.api, self.admin_at = [], None, None
         self.process = subprocess.Popen(
-            [binary(), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.env
+            [os.path.abspath(binary()), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.env,
+            cwd=cwd,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
