@@ -99,7 +99,9 @@ static void on_end(struct http_request *r, int status)
     desk_count_http(h->desk, label, status, us);
     if (r->client_gone)
         service_log_client_gone(r->id, label);
-    service_log_http(r->id, http_method_name(r->method), label, status, us);
+    service_log_http(&(struct service_http_line){.request_id = r->id, .trace_id = r->trace.trace_id,
+                                                 .span_id = r->trace.span_id, .method = http_method_name(r->method),
+                                                 .route = label, .status = status, .us = us});
 }
 
 /* ---- the listeners ---- */

@@ -92,7 +92,7 @@ void batch_send(struct submission *s)
     b->r = s->r;
     b->n = s->batch.n_items;
     b->left = b->n + 1;                 /* the last one is ours: some results come before all are sent */
-    memcpy(send.request_id, s->r->id, sizeof(send.request_id));
+    submission_name_send(s, &send);
     for (size_t i = 0; i < b->n; i++) {
         struct message *message = s->messages[i];
         b->items[i].batch = b;

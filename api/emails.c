@@ -172,7 +172,7 @@ static void send_ready(struct submission *s)
         return;
     }
     s->message = NULL;                  /* the service's now */
-    memcpy(send.request_id, s->r->id, sizeof(send.request_id));
+    submission_name_send(s, &send);
     desk_send(s->hall->desk, message, &send);
 }
 

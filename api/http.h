@@ -3,6 +3,7 @@
 /* HTTP/1.1 servers on our own loop, over libmicrohttpd in external epoll mode. Everything runs on the loop's thread.
  * A request's life: headers are read and guarded → on_headers (may answer) → body → on_request (answers now or
  * later) → on_end. */
+#include "api/traceparent.h"
 #include "smtp/loop.h"
 #include "smtp/outcome.h"
 
@@ -39,6 +40,7 @@ struct http_request {                   /* strings are valid until on_end; NULL 
         *idempotency_key, *prefer, *batch_validation;
     const char *relay_argument;         /* ?relay= */
     char id[65];                        /* X-Request-Id: the caller's if sane, else one of ours */
+    struct traceparent trace;
     uint64_t started_us, deadline;      /* deadline: ms of CLOCK_MONOTONIC, request_timeout after the headers */
     bool has_answer;
     bool client_gone;                   /* it had closed its side when a suspended request was answered */

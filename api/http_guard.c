@@ -10,8 +10,8 @@
 
 struct head {                           /* what one walk over the header fields finds */
     struct http_request *r;
-    const char *length, *transfer_encoding, *expect, *request_id;
-    unsigned n_length, n_transfer_encoding, n_host, n_authorization, n_content_type;
+    const char *length, *transfer_encoding, *expect, *request_id, *traceparent;
+    unsigned n_length, n_transfer_encoding, n_host, n_authorization, n_content_type, n_traceparent;
     bool broken;                        /* a name that is no token, a value with controls */
 };
 
@@ -71,6 +71,7 @@ static void sort_field(struct head *h, struct bytes_view name, const char *value
         {"prefer", &r->prefer, NULL},
         {"x-batch-validation", &r->batch_validation, NULL},
         {"x-request-id", &h->request_id, NULL},
+        {"traceparent", &h->traceparent, &h->n_traceparent},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -209,6 +210,7 @@ enum outcome_code http_guard_read(struct http_request *r, struct MHD_Connection 
         memcpy(r->id, h.request_id, strlen(h.request_id) + 1);
     else
         crypto_uuid7(r->id);
+    traceparent_read(h.traceparent, h.n_traceparent, &r->trace);
     *detail_out = "The request's target is not a path or an absolute URL.";
     if (!read_target(r, url)) {
         r->path = bytes_view("", 0);

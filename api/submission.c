@@ -27,6 +27,15 @@ void submission_read_params(const struct service *s, struct json_mail_params *ou
                                      .ctx = s};
 }
 
+void submission_name_send(const struct submission *s, struct send_request *out)
+{
+    const struct http_request *r = s->r;
+
+    memcpy(out->request_id, r->id, sizeof(out->request_id));
+    memcpy(out->trace_id, r->trace.trace_id, sizeof(out->trace_id));
+    memcpy(out->span_id, r->trace.span_id, sizeof(out->span_id));
+}
+
 static void add_argument(void *ctx, const char *name, const char *value)
 {
     struct submission *s = ctx;

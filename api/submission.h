@@ -34,5 +34,6 @@ enum http_taken submission_take(struct http_request *r, struct bytes_view piece)
 void submission_whole(struct submission *s);                    /* the body is complete */
 void submission_free(struct submission *s);                     /* NULL is fine */
 
+void submission_name_send(const struct submission *s, struct send_request *out);        /* request and trace ids */
 void submission_read_params(const struct service *s, struct json_mail_params *out);
 #endif

@@ -75,7 +75,8 @@ static void log_send(const struct send *w, const struct send_result *r)
     join_tags(&w->message->mail->tags, tags);
     log_event(o->code == OUTCOME_SENT ? LOG_INFO_LEVEL : LOG_WARN_LEVEL, "send", o->code == OUTCOME_SENT ? "mail sent"
               : o->delivery == DELIVERY_UNKNOWN ? "nobody knows whether the mail was sent" : "mail not sent",
-              LOG_S("request_id", w->request.request_id), LOG_S("id", r->id), LOG_S("relay", r->relay),
+              LOG_S("request_id", w->request.request_id), LOG_IF("trace_id", w->request.trace_id),
+              LOG_IF("span_id", w->request.span_id), LOG_S("id", r->id), LOG_S("relay", r->relay),
               LOG_S("code", outcome_code_name(o->code)), LOG_S("stage", stage_name(o->stage)),
               LOG_S("delivery", delivery_name(o->delivery)), LOG_N("smtp_code", o->reply_code),
               LOG_N("ms", (double)(clock_us() - w->started_us) / 1000), LOG_N("rcpts", r->n_rcpts), LOG_S("from", from),
@@ -165,6 +166,8 @@ static void finish(struct send *w, const struct smtp_outcome *o, const struct de
             r.rcpt_outcomes = report->rcpts;
     }
     log_send(w, &r);
+    if (m->settings)
+        last_errors_note(s->last_errors, m->relay, o);
     metrics_count_send(d->metrics, m->relay, o, report);
     w->request.on_done(w->request.ctx, &r);
     message_free(m);

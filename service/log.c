@@ -166,6 +166,8 @@ static void write_json(struct line *l, enum log_level level, const char *event, 
     add_str(l, ",\"msg\":");
     add_string(l, msg);
     for (const struct log_field *f = fields; !is_last(f) && has_room(l); f++) {
+        if (f->if_set && !*f->str)
+            continue;
         add_str(l, ",");
         add_string(l, f->key);
         add_str(l, ":");

@@ -10,9 +10,11 @@ struct log_field {
     const char *key;
     const char *str;                    /* NULL: num is meant */
     double num;
+    bool if_set;                        /* an empty str is left out */
 };
 static inline const char *log_text(const char *s) { return s ? s : ""; }
 #define LOG_S(k, v) ((struct log_field){.key = (k), .str = log_text(v)})
+#define LOG_IF(k, v) ((struct log_field){.key = (k), .str = log_text(v), .if_set = true})
 #define LOG_N(k, v) ((struct log_field){.key = (k), .num = (double)(v)})
 /* At least one field:
  * log_event(LOG_INFO_LEVEL, "send", "mail accepted", LOG_S("id", id), LOG_N("ms", ms)) */

@@ -59,7 +59,8 @@ static int open_relays(struct service *s, char err_out[200])
     struct relays_next *next;
 
     s->relays = relays_new();
-    next = s->relays ? relays_prepare(s->relays, s->config, err_out) : NULL;
+    s->last_errors = last_errors_new(RELAYS_PLACES);
+    next = s->relays && s->last_errors ? relays_prepare(s->relays, s->config, err_out) : NULL;
     if (!next)
         return -1;
     s->engine = start_engine(s, next, err_out);
@@ -165,6 +166,7 @@ void service_free(struct service *s)
     free(s->metrics);
     free(s->desks);
     relays_free(s->relays);
+    last_errors_free(s->last_errors);
     free(s);
 }
 
@@ -201,6 +203,23 @@ const char *service_relay_name(const struct service *s, size_t relay)
 bool service_has_relay(const struct service *s, const char *name)
 {
     return relays_find(s->relays, name, NULL) != RELAYS_NONE;
+}
+
+size_t service_n_places(const struct service *s)
+{
+    return relays_count(s->relays);
+}
+
+size_t service_find_relay(const struct service *s, const char *name, struct relay_settings **out)
+{
+    return relays_find(s->relays, name, out);
+}
+
+void service_get_relay(const struct service *s, size_t place, struct engine_relay_stats *stats_out,
+                       struct last_error *error_out)
+{
+    engine_get_stats(s->engine, place, stats_out);
+    last_errors_get(s->last_errors, place, error_out);
 }
 
 /* ---- capacity and draining ---- */
@@ -295,12 +314,13 @@ const struct config *service_config(const struct service *s)
 
 /* ---- HTTP's share of logs and metrics ---- */
 
-void service_log_http(const char *request_id, const char *method, const char *route, int status, uint64_t us)
+void service_log_http(const struct service_http_line *l)
 {
     if (!log_is_on(LOG_DEBUG_LEVEL))
         return;
-    log_event(LOG_DEBUG_LEVEL, "http", "request answered", LOG_S("request_id", request_id), LOG_S("method", method),
-              LOG_S("route", route), LOG_N("status", status), LOG_N("ms", (double)us / 1000));
+    log_event(LOG_DEBUG_LEVEL, "http", "request answered", LOG_S("request_id", l->request_id),
+              LOG_IF("trace_id", l->trace_id), LOG_IF("span_id", l->span_id), LOG_S("method", l->method),
+              LOG_S("route", l->route), LOG_N("status", l->status), LOG_N("ms", (double)l->us / 1000));
 }
 
 void service_log_client_gone(const char *request_id, const char *route)

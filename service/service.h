@@ -10,6 +10,8 @@
 
 struct service;
 struct config;
+struct engine_relay_stats;
+struct last_error;
 struct relay_settings;
 struct sandbox;
 
@@ -53,6 +55,7 @@ struct send_result {
 
 struct send_request {
     char request_id[65];
+    char trace_id[33], span_id[17];     /* of the caller's trace (api/traceparent.h), for logs; "": none */
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
     void (*on_done)(void *ctx, const struct send_result *r);    /* exactly once; may run inside desk_send */
     void *ctx;
@@ -74,6 +77,13 @@ struct message *service_prepare(const struct service *s, struct mail *m) MUST_CH
 void message_free(struct message *m);                           /* one that is not sent */
 const char *service_relay_name(const struct service *s, size_t relay);  /* NULL: no such place; any thread */
 bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay; any thread */
+
+/* The relays as they are now. Any thread. A place is below service_n_places; some may be empty. */
+size_t service_n_places(const struct service *s);
+/* The place of the relay of that name (NULL: the default one), or SIZE_MAX; *out is a reference of the caller's. */
+size_t service_find_relay(const struct service *s, const char *name, struct relay_settings **out);
+void service_get_relay(const struct service *s, size_t place, struct engine_relay_stats *stats_out,
+                       struct last_error *error_out);
 
 /* What a reload may change, as it is now. Any thread. */
 struct service_limits {
@@ -101,6 +111,11 @@ const struct config *service_config(const struct service *s);   /* that it start
 
 /* The client had closed its connection before its answer; the mail went on without it. Any thread. */
 void service_log_client_gone(const char *request_id, const char *route);
-void service_log_http(const char *request_id, const char *method, const char *route, int status, uint64_t us);
+struct service_http_line {
+    const char *request_id, *trace_id, *span_id, *method, *route;
+    int status;
+    uint64_t us;
+};
+void service_log_http(const struct service_http_line *l);
 void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */
 #endif

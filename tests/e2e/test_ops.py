@@ -532,6 +532,24 @@ class TestLogs(Ops):
             for e in (first, second):
                 self.assertTrue({"ts", "level", "event", "msg"} <= set(e), e)
 
+    def test_traceparent(self):
+        """On the lines of the request and of the mail; a malformed one counts for nothing; never on the wire."""
+        trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+        with Peer() as p, Gateway({"MAILHATCH_LOG_LEVEL": "debug"}, relay=p.url()) as g:
+            for value in ("00-%s-%s-01" % (trace, span), "00-%s-%s-01" % (trace.upper(), span), "00-\"-\"-01"):
+                self.assertEqual(g.post(mail(), headers={"traceparent": value}).status, 200)
+            headers = {"TraceParent": "00-%s-%s-00" % (trace, span)}
+            self.assertEqual(g.post([mail(), mail()], headers).status, 422)
+            batch = g.request("POST", "/v1/emails/batch", [mail(), mail()], headers)
+            self.assertEqual(batch.status, 200, repr(batch))
+            harness.wait_for(lambda: len(g.events("http")) == 5, what="all lines are there")
+            ids = [(e.get("trace_id"), e.get("span_id")) for e in g.events("http") if e["route"].startswith("/v1")]
+            self.assertEqual(ids, [(trace, span), (None, None), (None, None), (trace, span), (trace, span)])
+            ids = [(e.get("trace_id"), e.get("span_id")) for e in g.events("send")]
+            self.assertEqual(ids, [(trace, span), (None, None), (None, None), (trace, span), (trace, span)])
+            for m in p.mails:
+                self.assertNotIn(trace.encode(), m.data)
+
     def test_relays_text_cannot_forge_a_line(self):
         with Peer(on={"body": "550 5.7.1 evil \x1b[31m\x08\x7f text"}) as p, Gateway(relay=p.url()) as g:
             answer = g.post(mail())
