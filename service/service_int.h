@@ -1,6 +1,7 @@
 #ifndef SERVICE_SERVICE_INT_H
 #define SERVICE_SERVICE_INT_H
 /* What service.c and desk.c share: what all loops have in common, and what each has of its own. */
+#include "service/last_error.h"
 #include "service/metrics.h"
 #include "service/relays.h"
 #include "service/service.h"
@@ -23,6 +24,7 @@ struct service {
     struct sandbox *sandbox;
     struct engine *engine;
     struct relays *relays;
+    struct last_errors *last_errors;
     struct {                            /* what a reload may change */
         _Atomic size_t max_inflight;
         atomic_uint max_waiting, max_recipients;
