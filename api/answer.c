@@ -43,20 +43,32 @@ void answer_json(struct http_request *r, int status, struct bytes_buf *json)
     http_answer(r, &a);
 }
 
-static void give_problem(struct http_request *r, const struct problem *p, struct http_answer *a)
+void answer_problem_begin(struct http_request *r, const struct problem *p, struct http_answer *a,
+                          struct bytes_buf *text)
 {
     struct problem with_id = *p;
-    struct bytes_buf text;
 
     with_id.request_id = r->id;
-    bytes_buf_init(&text, 0);
-    problem_write(&with_id, &text);
+    bytes_buf_init(text, 0);
+    problem_write(&with_id, text);
     a->status = catalogue_status(p->outcome);
     a->www_authenticate = a->status == 401;
     a->retry_after = problem_retry_after(p->outcome, p->result ? p->result->retry_after_s : 0);
     a->close = p->outcome->code == OUTCOME_SHUTTING_DOWN || a->status == 408;
-    fill(a, TYPE_PROBLEM, &text);
+}
+
+void answer_problem_end(struct http_request *r, struct http_answer *a, struct bytes_buf *text)
+{
+    fill(a, TYPE_PROBLEM, text);
     http_answer(r, a);
+}
+
+static void give_problem(struct http_request *r, const struct problem *p, struct http_answer *a)
+{
+    struct bytes_buf text;
+
+    answer_problem_begin(r, p, a, &text);
+    answer_problem_end(r, a, &text);
 }
 
 void answer_problem(struct http_request *r, const struct problem *p)

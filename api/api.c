@@ -27,6 +27,7 @@ struct api {
     struct service *service;
     struct auth *auth;
     struct work *work;
+    struct diagnoses *diagnoses;
     struct listen_socket listen, admin_listen;
     struct http_share *share;           /* of connections; NULL with one loop, where the library accepts */
     bool stopped;                       /* it does not listen any more */
@@ -202,7 +203,7 @@ static int make_halls(struct api *a)
     for (size_t i = 0; i < a->n_halls; i++) {
         struct desk *desk = service_desk(a->service, i);
         a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk), .auth = a->auth,
-                                    .work = a->work, .http = http_new(desk_loop(desk)), .stop = {.on_msg = on_stop}};
+                                    .work = a->work, .diagnoses = a->diagnoses, .http = http_new(desk_loop(desk)), .stop = {.on_msg = on_stop}};
         ok = ok && a->halls[i].http;
     }
     return ok ? 0 : -1;
@@ -220,7 +221,8 @@ struct api *api_new(struct service *s, char err_out[200])
     a->service = s;
     a->auth = auth_new(config->api_keys, config->n_api_keys, config->allowed_hosts, config->n_allowed_hosts);
     a->work = work_new(WORKERS);
-    if (a->auth && a->work) {
+    a->diagnoses = diagnoses_new();
+    if (a->auth && a->work && a->diagnoses) {
         a->n_halls = n;
         if (make_halls(a) == 0 && start_servers(a, err_out) == 0)
             return a;
@@ -260,6 +262,7 @@ void api_free(struct api *a)
     if (!a)
         return;
     work_free(a->work);
+    diagnoses_stop(a->diagnoses);
     if (a->share)
         http_share_stop(a->share);
     for (size_t i = 0; i < a->n_halls; i++)
@@ -274,6 +277,7 @@ void api_free(struct api *a)
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);
     auth_free(a->auth);
+    diagnoses_free(a->diagnoses);
     free(a);
 }
 

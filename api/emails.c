@@ -157,9 +157,19 @@ void emails_on_body(struct hall *h, struct http_request *r)
 
 /* ---- one mail ---- */
 
+/* The relay, or the way to it, is what failed. */
+static bool may_diagnose(const struct send_result *result)
+{
+    return result->mail && result->mail->diagnose && result->relay && result->outcome.code != OUTCOME_SENT &&
+           (result->outcome.stage > STAGE_QUEUE || result->outcome.code == OUTCOME_RELAY_UNAVAILABLE);
+}
+
 static void on_done(void *ctx, const struct send_result *result)
 {
-    answer_result(ctx, result);
+    struct http_request *r = ctx;
+
+    if (!may_diagnose(result) || !diagnoses_answer(r->owner, r, result))
+        answer_result(r, result);
 }
 
 static void send_ready(struct submission *s)

@@ -59,9 +59,10 @@ void health_livez(struct hall *h, struct http_request *r)
 /* Readiness does not depend on the relay (DESIGN §8). */
 void health_readyz(struct hall *h, struct http_request *r)
 {
-    if (r->relay_argument)
-        answer_refusal(r, OUTCOME_NOT_IMPLEMENTED,
-                       "Readiness by the relay (?relay=deep) is in the contract, but this version does not have it.");
+    if (r->relay_argument && strcmp(r->relay_argument, "deep") == 0 && service_is_ready(h->service))
+        readyz_deep(h, r);
+    else if (r->relay_argument && strcmp(r->relay_argument, "deep") != 0)
+        answer_refusal(r, OUTCOME_INVALID_REQUEST, "The argument relay can only be deep.");
     else if (service_is_ready(h->service))
         answer_text(r, 200, "{\"status\":\"ready\"}");
     else

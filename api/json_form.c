@@ -23,7 +23,7 @@ static const struct row {
     {"to", LIST}, {"cc", LIST}, {"bcc", LIST}, {"reply_to", LIST}, {"tags", LIST},
     {"headers", STRUCTURE}, {"list_unsubscribe", STRUCTURE}, {"metadata", STRUCTURE}, {"envelope", STRUCTURE},
     {"dsn", STRUCTURE}, {"calendar", STRUCTURE},
-    {"require_tls", TRUTH}, {"async", TRUTH},
+    {"require_tls", TRUTH}, {"diagnose", TRUTH}, {"async", TRUTH},
     {"attachments", FILES},
 };
 

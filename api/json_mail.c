@@ -99,6 +99,11 @@ static void read_require_tls(struct json_reader *r, const cJSON *item, const cha
     r->out->mail->require_tls = json_reader_bool(r, item, pointer);
 }
 
+static void read_diagnose(struct json_reader *r, const cJSON *item, const char *pointer)
+{
+    r->out->mail->diagnose = json_reader_bool(r, item, pointer);
+}
+
 static void note_not_yet(struct json_reader *r, const char *name, const char *pointer, const char *detail)
 {
     if (r->not_yet.n)
@@ -140,7 +145,7 @@ static const struct field {
     {"calendar", json_read_calendar}, {"headers", json_read_headers}, {"list_unsubscribe", json_read_list_unsubscribe},
     {"tags", json_read_tags}, {"metadata", json_read_metadata}, {"relay", read_relay},
     {"envelope", json_read_envelope}, {"dsn", json_read_dsn}, {"require_tls", read_require_tls},
-    {"partial", read_partial}, {"on_temporary_failure", read_on_temporary_failure},
+    {"partial", read_partial}, {"on_temporary_failure", read_on_temporary_failure}, {"diagnose", read_diagnose},
     {"async", NULL}, {"scheduled_at", NULL}, {"expires_in", NULL},
 };
 

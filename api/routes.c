@@ -24,7 +24,7 @@ static const struct route_row rows[] = {
     {ROUTE_API, HTTP_POST, "/v1/emails/{}/retry", "/v1/emails/{id}/retry", not_yet, NULL},
     {ROUTE_API, HTTP_GET, "/v1/relays", "/v1/relays", not_yet, NULL},
     {ROUTE_API, HTTP_GET, "/v1/relays/{}", "/v1/relays/{name}", not_yet, NULL},
-    {ROUTE_API, HTTP_POST, "/v1/relays/{}/diagnose", "/v1/relays/{name}/diagnose", not_yet, NULL},
+    {ROUTE_API, HTTP_POST, "/v1/relays/{}/diagnose", "/v1/relays/{name}/diagnose", NULL, relays_diagnose},
     {ROUTE_API, HTTP_GET, "/v1/errors", "/v1/errors", NULL, errors_list},
     {ROUTE_API, HTTP_GET, "/v1/errors/{}", "/v1/errors/{code}", NULL, errors_get},
     {ROUTE_API, HTTP_GET, "/", "/", NULL, health_root},

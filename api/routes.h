@@ -31,6 +31,8 @@ void emails_batch_on_headers(struct hall *h, struct http_request *r);
 void emails_on_body(struct hall *h, struct http_request *r);     /* of all three */
 void errors_list(struct hall *h, struct http_request *r);
 void errors_get(struct hall *h, struct http_request *r);
+void relays_diagnose(struct hall *h, struct http_request *r);
+void readyz_deep(struct hall *h, struct http_request *r);        /* /readyz?relay=deep */
 void sandbox_list(struct hall *h, struct http_request *r);
 void sandbox_get(struct hall *h, struct http_request *r);
 void sandbox_clear(struct hall *h, struct http_request *r);

@@ -71,6 +71,7 @@ struct mail {
     struct mail_address_list envelope_to;
     struct mail_dsn dsn;
     bool require_tls;                   /* RFC 8689 */
+    bool diagnose;                      /* a failure's answer is to have a diagnosis of the relay; not in the mail */
     bool partial_reject;                /* partial:"reject": nothing goes out when one recipient is refused */
     enum mail_on_temporary_failure on_temporary_failure;
     /* A finished message (RFC 5322) that raw_check has passed; then only the envelope, message_id, relay, tags,

@@ -391,6 +391,90 @@ class TestCompare(Diagnose):
         self.assertIn("result: before: works / now: auth_failed", third)
 
 
+class TestHttp(Diagnose):
+    def test_a_configured_relay(self):
+        with Peer() as p, Gateway(relay=p.url()) as g:
+            answer = g.request("POST", "/v1/relays/default/diagnose", b"")
+            self.assertEqual(answer.status, 200, repr(answer))
+            self.assertTrue(answer.json["ok"], answer.json["conclusion"])
+            self.assertEqual(answer.json["steps"][0]["step"], "config")
+            self.assertNotIn(harness.PASSWORD, answer.body.decode())
+
+    def test_arguments(self):
+        with Peer() as p, Gateway(relay=p.url()) as g:
+            path = "/v1/relays/default/diagnose?to=bob@example.net&from=ann@example.org&send=true"
+            self.assertTrue(g.request("POST", path, b"").json["ok"])
+            self.assertEqual([m.rcpts for m in p.mails], [["bob@example.net"]])
+            for query in ("?send=true", "?host=10.0.0.1"):
+                answer = g.request("POST", "/v1/relays/default/diagnose" + query, b"")
+                self.assertEqual((answer.status, answer.code), (400, "invalid_request"))
+
+    def test_no_other_host(self):
+        with Peer() as p, Gateway(relay=p.url()) as g:
+            for name in ("127.0.0.1:25", "nobody", "x" * 300):
+                answer = g.request("POST", "/v1/relays/%s/diagnose" % name, b"")
+                self.assertEqual((answer.status, answer.code), (404, "not_found"), name)
+
+    def test_two_at_once(self):
+        with Peer(on={"banner": hang}) as p, Gateway(relay=p.url()) as g:
+            connections = [g.connection() for _ in range(3)]
+            for c in connections[:2]:
+                c.request("POST", "/v1/relays/default/diagnose", b"")
+            harness.wait_for(lambda: len(p.sessions) >= 2, what="two diagnoses run")
+            answer = g.request("POST", "/v1/relays/default/diagnose", b"")
+            self.assertEqual((answer.status, answer.code), (503, "overloaded"))
+            self.assertEqual(answer.headers["Retry-After"], "1")
+            p.stopped.set()
+            for c in connections[:2]:
+                self.assertFalse(json.loads(c.getresponse().read())["ok"])
+
+    def test_a_failure_with_its_diagnosis(self):
+        with Peer(tls_mode="implicit") as p, Gateway(relay="smtp://ann@localhost:%d" % p.port) as g:
+            answer = g.post(mail(diagnose=True))
+            self.assertEqual((answer.status, answer.code), (502, "plaintext_on_tls_port"))
+            d = answer.json["diagnosis"]
+            self.assertEqual((d["code"], d["suggested_config"]["changed"]), ("plaintext_on_tls_port", True))
+            self.assertEqual(answer.json["request_id"], answer.headers["X-Request-Id"])
+            self.assertNotIn("diagnosis", g.post(mail()).json)
+
+    def test_a_success_has_none(self):
+        with Peer() as p, Gateway(relay=p.url()) as g:
+            self.assertNotIn("diagnosis", g.post(mail(diagnose=True)).json)
+            self.assertEqual(g.post(mail(diagnose="yes")).status, 422)
+
+    def test_a_refused_password_is_not_shown_again(self):
+        with Peer(on={"auth": "535 5.7.8 no"}) as p, Gateway(relay=p.url()) as g:
+            for _ in range(3):
+                answer = g.post(mail(diagnose=True))
+                self.assertIn(answer.code, ("auth_failed", "relay_unavailable"))
+                self.assertFalse(answer.json["diagnosis"]["facts"]["auth"]["tried"])
+            self.assertEqual(p.counts["auth"], 1)
+
+    def test_ready_with_the_relay(self):
+        with Peer() as p, Gateway(relay=p.url()) as g:
+            answer = g.admin("/readyz?relay=deep")
+            self.assertEqual((answer.status, answer.json["status"]), (200, "ready"))
+            n = len(p.sessions)
+            for _ in range(5):
+                self.assertEqual(g.admin("/readyz?relay=deep").status, 200)
+            self.assertEqual(len(p.sessions), n)
+            self.assertEqual(g.admin("/readyz?relay=shallow").status, 400)
+
+    def test_not_ready_with_the_relay(self):
+        with Peer(on={"auth": "535 5.7.8 no"}) as p, Gateway(relay=p.url()) as g:
+            answer = g.admin("/readyz?relay=deep")
+            self.assertEqual((answer.status, answer.json["status"]), (503, "relay_not_ready"))
+            self.assertIn("535", answer.json["conclusion"])
+            self.assertEqual(g.admin("/readyz").status, 200)
+
+    def test_the_end_of_the_program_ends_it(self):
+        with Peer(on={"banner": hang}) as p, Gateway(relay=p.url()) as g:
+            c = g.connection()
+            c.request("POST", "/v1/relays/default/diagnose", b"")
+            harness.wait_for(lambda: p.sessions, what="a diagnosis runs")
+            self.assertEqual(g.stop(), 0)
+
+
 class TestSecrets(Diagnose):
     def test_nothing_shows_the_password(self):
         def echo(s):
