@@ -17,12 +17,15 @@ DEB = ROOT / "build/deb"
 CONFIG = "etc/mailhatch/mailhatch.yaml"
 
 
+def setUpModule():
+    status, text = make("deb")
+    if status != 0:
+        raise AssertionError(text[-6000:])
+
+
 class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        status, text = make("deb")
-        if status != 0:
-            raise AssertionError(text[-6000:])
         (cls.deb,) = DEB.glob("mailhatch_*.deb")
         (cls.changes,) = DEB.glob("mailhatch_*.changes")
 

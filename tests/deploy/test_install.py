@@ -22,7 +22,7 @@ def make(*arguments):
         capture_output=True,
         text=True,
         env=env,
-        timeout=60,
+        timeout=600,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -39,6 +39,11 @@ def settings():
     return [(flag, bool(value)) for flag, value in found]
 
 
+def commands():
+    """The words of the usage page, but those of help's topics."""
+    return re.findall(r"^  mailhatch ((?!help )[a-z][a-z-]+) ", harness.run_program("help")[1], re.M) + ["help"]
+
+
 class Written(unittest.TestCase):
     def test_committed_copies_are_up_to_date(self):
         for path, topic in WRITTEN.items():
@@ -70,7 +75,8 @@ class Man(unittest.TestCase):
 
     def test_every_command_is_there(self):
         page = pathlib.Path(ROOT, "deploy/man/mailhatch.8").read_text("utf-8")
-        for command in ("send", "check-config", "healthcheck", "help", "version"):
+        self.assertGreater(len(commands()), 4)
+        for command in commands():
             self.assertIn(".It Cm %s" % command, page)
 
     def test_text_of_a_table_cannot_become_a_request(self):
@@ -115,10 +121,7 @@ class Zsh(unittest.TestCase):
         return text.splitlines()
 
     def test_commands_and_topics(self):
-        self.assertEqual(
-            [row.split(":")[0] for row in self.complete("")],
-            ["send", "check-config", "healthcheck", "help", "version"],
-        )
+        self.assertEqual({row.split(":")[0] for row in self.complete("")}, set(commands()))
         self.assertEqual([r.split(":")[0] for r in self.complete("help", "")][-1], "completion")
         self.assertEqual(self.complete("help", "completion", ""), ["bash", "zsh"])
 
