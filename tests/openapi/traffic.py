@@ -511,10 +511,20 @@ def check_reading(checks, api, mail_id):
     checks.check("they are forgotten", [] if left == 0 else [f"{left} are left"])
 
 
+def check_relays(checks, api):
+    report = checks.good("look at a relay", ask(api, "POST", "/v1/relays/sandbox/diagnose?all_ports=true"), 200)
+    checks.check("the sandbox works", [] if report.member("ok") else [report.member("conclusion")])
+    checks.refused("look at no relay", ask(api, "POST", "/v1/relays/nobody/diagnose"), 404, "not_found")
+    failed = {**MAIL, "to": "bob@fail.test", "diagnose": True}
+    answer = checks.refused("a failure with its diagnosis", ask(api, "POST", "/v1/emails", failed), 422,
+                            "recipients_rejected")
+    checks.check("it has one", [] if answer.member("diagnosis") else ["no diagnosis"])
+
+
 def check_operations(checks, admin, direct):
-    for path in ("/livez", "/readyz", "/metrics", "/version"):
+    for path in ("/livez", "/readyz", "/readyz?relay=deep", "/metrics", "/version"):
         checks.good(path, ask(admin, "GET", path), 200)
-    checks.unwatched("readiness by the relay", ask(direct, "GET", "/readyz?relay=deep"), 501, "not_implemented")
+    checks.unwatched("readiness by something else", ask(direct, "GET", "/readyz?relay=no"), 400, "invalid_request")
 
 
 def run(checks, binary):
@@ -540,6 +550,7 @@ def run(checks, binary):
         check_mistakes(checks)
         check_framing(checks, api_proxy, api)
         check_reading(checks, api_proxy, sent.member("id"))
+        check_relays(checks, api_proxy)
         check_operations(checks, admin_proxy, admin)
     finally:
         for process in reversed(processes):
