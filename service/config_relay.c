@@ -259,6 +259,15 @@ static void lend(struct config_relay *r)
     r->c.files = r->files;
 }
 
+/* What the engine would refuse to start with. The system's authorities are not looked at. */
+static void check_trust(const struct config_relay *r, const char *where, struct config_errors *errors)
+{
+    char why[200];
+
+    if (r->host && (r->ca_file || r->crl_file) && relay_settings_check(&r->c, why) != 0)
+        option_error(errors, where, "%s", why);
+}
+
 void config_relay_finish(struct config_relay *r, struct config_errors *errors)
 {
     struct config_url u = {.port = 0};
@@ -286,6 +295,7 @@ void config_relay_finish(struct config_relay *r, struct config_errors *errors)
     r->files = stamp_files(r);
     r->files_seen = copy(r->files);
     lend(r);
+    check_trust(r, where, errors);
 }
 
 /* The stamp is taken before the file is read: what is written meanwhile is found the next time. */

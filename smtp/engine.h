@@ -39,6 +39,8 @@ struct relay_settings *relay_settings_new(const struct relay_config *c) MUST_CHE
 struct relay_settings *relay_settings_ref(struct relay_settings *s);
 void relay_settings_unref(struct relay_settings *s);                    /* the last one cleanses and frees */
 bool relay_settings_equal(const struct relay_config *a, const struct relay_config *b);
+/* Can its authorities, revocation lists and pins be used? 0, or -1 with the reason. Reads the files. */
+int relay_settings_check(const struct relay_config *c, char err_out[200]) MUST_CHECK;
 
 struct engine_params {
     const struct relay_config *relays;  /* of the first n_relays places */

@@ -1,6 +1,7 @@
 #include "smtp/engine.h"
 
 #include "smtp/crypto.h"
+#include "smtp/tls.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,4 +91,17 @@ bool relay_settings_equal(const struct relay_config *a, const struct relay_confi
            a->min_idle == b->min_idle && a->pipeline_depth == b->pipeline_depth && a->trace == b->trace &&
            a->loops == b->loops && a->mails_per_session == b->mails_per_session &&
            a->one_flight_max == b->one_flight_max && same_times(a, b);
+}
+
+int relay_settings_check(const struct relay_config *c, char err_out[200])
+{
+    const struct tls_client_params p = {.host = c->host, .ca_file = c->ca_file, .ca_pem = c->ca_pem,
+                                        .crl_file = c->crl_file, .pins = c->pins};
+    struct tls_context *tls = c->tls_mode == SMTP_TLS_NONE ? NULL : tls_context_new_client(&p, err_out);
+    bool good = tls || c->tls_mode == SMTP_TLS_NONE;
+
+    tls_context_free(tls);
+    if (good)
+        err_out[0] = '\0';
+    return good ? 0 : -1;
 }

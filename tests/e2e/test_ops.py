@@ -241,6 +241,16 @@ class TestStart(Ops):
         self.assertIn(code, (1, 2))
         self.assertIn("/nonexistent.pem", out + err)
 
+    def test_files_that_hold_something_else(self):
+        """check-config tells what the start would, beside all other mistakes."""
+        text = self.file("text", "no certificate\n")
+        for name in ("MAILHATCH_RELAY_CA_FILE", "MAILHATCH_RELAY_CRL_FILE"):
+            env = {"MAILHATCH_RELAY_URL": "smtp://h", "MAILHATCH_LOG_LEVEL": "loud", name: text}
+            code, out, err = run_program("check-config", env=env)
+            self.assertEqual(code, 2, out + err)
+            self.assertIn(text, err)
+            self.assertIn("loud", err)
+
     def test_unknown_variables_warn_and_kubernetes_ones_do_not(self):
         env = {
             "MAILHATCH_RELAY_URI": "x",
