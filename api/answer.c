@@ -53,7 +53,8 @@ void answer_problem_begin(struct http_request *r, const struct problem *p, struc
     problem_write(&with_id, text);
     a->status = catalogue_status(p->outcome);
     a->www_authenticate = a->status == 401;
-    a->retry_after = problem_retry_after(p->outcome, p->result ? p->result->retry_after_s : 0);
+    if (!a->retry_after)
+        a->retry_after = problem_retry_after(p->outcome, p->result ? p->result->retry_after_s : 0);
     a->close = p->outcome->code == OUTCOME_SHUTTING_DOWN || a->status == 408;
 }
 
@@ -93,6 +94,15 @@ void answer_refusal(struct http_request *r, enum outcome_code code, const char *
 
     set_refusal(&o, code);
     answer_problem(r, &(struct problem){.outcome = &o, .detail = detail});
+}
+
+void answer_rate_limited(struct http_request *r, uint32_t retry_after, const char *detail)
+{
+    struct http_answer a = {.retry_after = retry_after};
+    struct smtp_outcome o;
+
+    set_refusal(&o, OUTCOME_RATE_LIMITED);
+    give_problem(r, &(struct problem){.outcome = &o, .detail = detail}, &a);
 }
 
 void answer_not_allowed(struct http_request *r, const char *allow)

@@ -6,6 +6,7 @@
 #include "api/http_share.h"
 #include "api/json_out.h"
 #include "api/listen.h"
+#include "api/rights.h"
 #include "api/routes.h"
 #include "api/submission.h"
 #include "service/config.h"
@@ -55,6 +56,8 @@ static void route(struct hall *h, struct http_request *r, bool admin)
         forbidden = admin ? NULL : auth_check_browser(h->auth, r);
         if (forbidden)
             answer_refusal(r, OUTCOME_FORBIDDEN, forbidden);
+        else if (r->key && !rights_has_scope(r->key, match.row))
+            answer_refusal(r, OUTCOME_FORBIDDEN, "This key's scopes do not cover this method and path.");
         else if (match.row->on_headers)
             match.row->on_headers(h, r);
     }
@@ -63,7 +66,7 @@ static void route(struct hall *h, struct http_request *r, bool admin)
 static void on_headers(struct http_request *r)
 {
     struct hall *h = r->owner;
-    enum outcome_code code = auth_check_key(h->auth, r->authorization);
+    enum outcome_code code = auth_check_key(h->auth, r->authorization, &r->key);
 
     if (code == OUTCOME_MISSING_API_KEY)
         answer_refusal(r, code, "The request has no Authorization header, and API keys are configured.");
@@ -102,7 +105,8 @@ static void on_end(struct http_request *r, int status)
         service_log_client_gone(r->id, label);
     service_log_http(&(struct service_http_line){.request_id = r->id, .trace_id = r->trace.trace_id,
                                                  .span_id = r->trace.span_id, .method = http_method_name(r->method),
-                                                 .route = label, .status = status, .us = us});
+                                                 .route = label, .key = r->key ? r->key->name : NULL,
+                                                 .status = status, .us = us});
 }
 
 /* ---- the listeners ---- */
@@ -203,7 +207,8 @@ static int make_halls(struct api *a)
     for (size_t i = 0; i < a->n_halls; i++) {
         struct desk *desk = service_desk(a->service, i);
         a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk), .auth = a->auth,
-                                    .work = a->work, .diagnoses = a->diagnoses, .http = http_new(desk_loop(desk)), .stop = {.on_msg = on_stop}};
+                                    .work = a->work, .diagnoses = a->diagnoses, .http = http_new(desk_loop(desk)),
+                                    .stop = {.on_msg = on_stop}};
         ok = ok && a->halls[i].http;
     }
     return ok ? 0 : -1;
@@ -219,7 +224,7 @@ struct api *api_new(struct service *s, char err_out[200])
     if (!a)
         return NULL;
     a->service = s;
-    a->auth = auth_new(config->api_keys, config->n_api_keys, config->allowed_hosts, config->n_allowed_hosts);
+    a->auth = auth_new(config->keys, config->n_keys, config->allowed_hosts, config->n_allowed_hosts);
     a->work = work_new(WORKERS);
     a->diagnoses = diagnoses_new();
     if (a->auth && a->work && a->diagnoses) {

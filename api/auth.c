@@ -1,38 +1,44 @@
 #include "api/auth.h"
 
+#include "api/answer.h"
 #include "api/http.h"
+#include "api/rate.h"
+#include "service/config.h"
 #include "smtp/crypto.h"
+#include "smtp/loop.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* API keys, and the browser rule of API.md §1. */
+/* API keys and their rates, and the browser rule. */
 
 struct auth {
     char *const *hosts;
     size_t n_hosts;
+    const struct config_key *keys;
     size_t n_keys;
-    unsigned char digests[][32];        /* equal lengths, so that comparing tells nothing of a key's length */
+    _Atomic uint64_t *buckets;          /* one a key; keys of one name share the first one's */
 };
 
-struct auth *auth_new(char *const *keys, size_t n_keys, char *const *allowed_hosts, size_t n_hosts)
+struct auth *auth_new(const struct config_key *keys, size_t n_keys, char *const *allowed_hosts, size_t n_hosts)
 {
-    struct auth *a = calloc(1, sizeof(*a) + n_keys * sizeof(a->digests[0]));
+    struct auth *a = calloc(1, sizeof(*a));
 
     if (!a)
         return NULL;
-    a->hosts = allowed_hosts;
-    a->n_hosts = n_hosts;
-    a->n_keys = n_keys;
-    for (size_t i = 0; i < n_keys; i++) {
-        const char *colon = strchr(keys[i], ':');
-        crypto_sha256(bytes_view_str(colon ? colon + 1 : keys[i]), a->digests[i]);
-    }
-    return a;
+    *a = (struct auth){.hosts = allowed_hosts, .n_hosts = n_hosts, .keys = keys, .n_keys = n_keys};
+    a->buckets = calloc(n_keys + 1, sizeof(*a->buckets));
+    if (a->buckets)
+        return a;
+    free(a);
+    return NULL;
 }
 
 void auth_free(struct auth *a)
 {
+    if (a)
+        free(a->buckets);
     free(a);
 }
 
@@ -41,12 +47,13 @@ bool auth_has_keys(const struct auth *a)
     return a->n_keys > 0;
 }
 
-enum outcome_code auth_check_key(const struct auth *a, const char *authorization)
+/* Digests have equal lengths, so comparing tells nothing of a key's length. */
+enum outcome_code auth_check_key(const struct auth *a, const char *authorization, const struct config_key **key_out)
 {
     struct bytes_view token = bytes_view_str(authorization);
     unsigned char digest[32];
-    bool known = false;
 
+    *key_out = NULL;
     if (!a->n_keys)
         return OUTCOME_SENT;
     if (!authorization || !token.n)
@@ -60,8 +67,42 @@ enum outcome_code auth_check_key(const struct auth *a, const char *authorization
         token.n--;
     crypto_sha256(token, digest);
     for (size_t i = 0; i < a->n_keys; i++)      /* all of them: the time does not tell which one came near */
-        known |= crypto_equal(bytes_view(digest, sizeof(digest)), bytes_view(a->digests[i], sizeof(a->digests[i])));
-    return known && token.n ? OUTCOME_SENT : OUTCOME_INVALID_API_KEY;
+        if (crypto_equal(bytes_view(digest, sizeof(digest)), bytes_view(a->keys[i].digest, sizeof(digest))))
+            *key_out = &a->keys[i];
+    return *key_out && token.n ? OUTCOME_SENT : OUTCOME_INVALID_API_KEY;
+}
+
+/* A rotation does not double what a name may send. */
+static _Atomic uint64_t *bucket_of(const struct auth *a, const struct config_key *k)
+{
+    for (size_t i = 0; *k->name && i < a->n_keys; i++)
+        if (strcmp(a->keys[i].name, k->name) == 0)
+            return &a->buckets[i];
+    return &a->buckets[k - a->keys];
+}
+
+/* The fields of draft-ietf-httpapi-ratelimit-headers-10. */
+bool auth_take_rate(const struct auth *a, struct http_request *r, size_t mails)
+{
+    const struct config_key *k = r->key;
+    struct rate_verdict v;
+    char detail[200];
+
+    if (!k || !k->rate)
+        return true;
+    rate_take(bucket_of(a, k), (struct rate_limit){k->rate, k->rate_ms}, (unsigned)mails, clock_us(), &v);
+    snprintf(r->rate_policy, sizeof(r->rate_policy), "\"mails\";q=%u;w=%u", k->rate, (unsigned)(k->rate_ms / 1000));
+    snprintf(r->rate, sizeof(r->rate), "\"mails\";r=%u;t=%u", v.left, (unsigned)v.full_s);
+    if (v.ok)
+        return true;
+    if (v.retry_s)
+        snprintf(detail, sizeof(detail), "The key may send %u mails in %u s, and has sent them.", k->rate,
+                 (unsigned)(k->rate_ms / 1000));
+    else
+        snprintf(detail, sizeof(detail), "The batch has %zu mails, and the key may send %u in %u s: send smaller ones.",
+                 mails, k->rate, (unsigned)(k->rate_ms / 1000));
+    answer_rate_limited(r, v.retry_s ? v.retry_s : v.full_s, detail);
+    return false;
 }
 
 /* "host:port" without its port; "[::1]" keeps its brackets. */

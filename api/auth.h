@@ -1,18 +1,22 @@
 #ifndef API_AUTH_H
 #define API_AUTH_H
-/* Who may call: API keys, and the rule that keeps web pages out while there are none. */
+/* Who may call, and how often: API keys, and the rule that keeps web pages out while there are none. */
 #include "smtp/outcome.h"
 
+struct config_key;
 struct http_request;
 struct auth;
 
-/* keys: "name:secret" or "secret". Only digests are kept. NULL: no memory. */
-/* allowed_hosts is borrowed */
-struct auth *auth_new(char *const *keys, size_t n_keys, char *const *allowed_hosts, size_t n_hosts) MUST_CHECK;
+/* keys and allowed_hosts are borrowed. NULL: no memory. */
+struct auth *auth_new(const struct config_key *keys, size_t n_keys, char *const *allowed_hosts,
+                      size_t n_hosts) MUST_CHECK;
 void auth_free(struct auth *a);
 bool auth_has_keys(const struct auth *a);
-/* SENT: may; else missing_api_key, invalid_api_key */
-enum outcome_code auth_check_key(const struct auth *a, const char *authorization);
+/* SENT: may, by *key_out (NULL: there are no keys); else missing_api_key, invalid_api_key */
+enum outcome_code auth_check_key(const struct auth *a, const char *authorization, const struct config_key **key_out);
+/* Whether the request's key may send so many mails now. Notes for the answer how many it may; false: answered with
+ * rate_limited. */
+bool auth_take_rate(const struct auth *a, struct http_request *r, size_t mails);
 /* Without keys: NULL, or a static sentence why this request is refused as forbidden. */
 const char *auth_check_browser(const struct auth *a, const struct http_request *r);
 #endif

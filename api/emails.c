@@ -181,6 +181,8 @@ static void send_ready(struct submission *s)
         refuse(s->r, &s->read);
         return;
     }
+    if (!auth_take_rate(s->hall->auth, s->r, 1))
+        return;
     s->message = NULL;                  /* the service's now */
     submission_name_send(s, &send);
     desk_send(s->hall->desk, message, &send);
@@ -225,11 +227,20 @@ void emails_validate_on_headers(struct hall *h, struct http_request *r)
 
 /* ---- batches ---- */
 
+static size_t count_messages(const struct submission *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->batch.n_items; i++)
+        n += s->messages[i] != NULL;
+    return n;
+}
+
 static void batch_ready(struct submission *s)
 {
     if (s->batch.whole.code != OUTCOME_SENT)
         refuse(s->r, &s->batch.whole);
-    else
+    else if (auth_take_rate(s->hall->auth, s->r, count_messages(s)))
         batch_send(s);
 }
 

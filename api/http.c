@@ -256,6 +256,10 @@ static struct MHD_Response *make_response(struct http_conn *k)
         snprintf(seconds, sizeof(seconds), "%u", a->retry_after);
         add_header(m, &ok, "Retry-After", seconds);
     }
+    if (k->r.rate_policy[0]) {
+        add_header(m, &ok, "RateLimit-Policy", k->r.rate_policy);
+        add_header(m, &ok, "RateLimit", k->r.rate);
+    }
     if (a->close || k->server->closing)
         add_header(m, &ok, "Connection", "close");
     if (ok)

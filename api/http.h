@@ -10,6 +10,7 @@
 struct http;                            /* drives the servers of one loop */
 struct http_server;
 struct http_share;
+struct config_key;
 struct route_row;
 struct sockaddr_storage;
 struct MHD_Connection;
@@ -48,7 +49,9 @@ struct http_request {                   /* strings are valid until on_end; NULL 
 
     bool wants_body;                    /* set in on_headers: else a body is dropped */
     void *owner;                        /* ctx of the params */
-    const struct route_row *route;      /* these four are the owner's */
+    char rate[48], rate_policy[48];     /* RateLimit and RateLimit-Policy of its answer; "": not said */
+    const struct config_key *key;       /* these five are the owner's; NULL: the API has no keys */
+    const struct route_row *route;
     struct bytes_view argument;
     size_t reserved;
     void *body;                         /* whatever takes the body; freed in on_end */

@@ -92,6 +92,13 @@ void json_batch_read(char *body, size_t n, const struct json_mail_params *p, str
         json_mail_decide(&whole);
 }
 
+/* These say more than that an item is wrong. */
+static bool is_worse(enum outcome_code code)
+{
+    return code == OUTCOME_NOT_IMPLEMENTED || code == OUTCOME_INTERNAL_ERROR || code == OUTCOME_FORBIDDEN ||
+           code == OUTCOME_SENDER_NOT_ALLOWED || code == OUTCOME_RECIPIENT_NOT_ALLOWED;
+}
+
 /* The worst code of the items is the request's. */
 void json_batch_refuse(struct json_batch *b)
 {
@@ -102,7 +109,7 @@ void json_batch_refuse(struct json_batch *b)
     w->problems = calloc(JSON_PROBLEMS_MAX, sizeof(*w->problems));
     for (size_t i = 0; i < b->n_items; i++) {
         struct json_mail_result *item = &b->items[i];
-        if (item->code == OUTCOME_NOT_IMPLEMENTED || item->code == OUTCOME_INTERNAL_ERROR)
+        if (is_worse(item->code))
             w->code = item->code;
         for (size_t k = 0; w->problems && k < item->n_problems && w->n_problems < JSON_PROBLEMS_MAX; k++) {
             w->problems[w->n_problems++] = item->problems[k];

@@ -1,9 +1,11 @@
 #include "api/submission.h"
 
 #include "api/answer.h"
+#include "api/rights.h"
 #include "service/config.h"
 #include "smtp/block.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +36,7 @@ void submission_name_send(const struct submission *s, struct send_request *out)
     memcpy(out->request_id, r->id, sizeof(out->request_id));
     memcpy(out->trace_id, r->trace.trace_id, sizeof(out->trace_id));
     memcpy(out->span_id, r->trace.span_id, sizeof(out->span_id));
+    out->key = r->key ? r->key->name : NULL;
 }
 
 static void add_argument(void *ctx, const char *name, const char *value)
@@ -168,7 +171,8 @@ enum http_taken submission_take(struct http_request *r, struct bytes_view piece)
 
 /* ---- reading ---- */
 
-static struct message *prepare(const struct submission *s, struct json_mail_result *read)
+/* NULL: read->code is not SENT. */
+static struct message *prepare(const struct submission *s, const char *prefix, struct json_mail_result *read)
 {
     struct mail *m = read->mail;
     struct message *message;
@@ -177,24 +181,55 @@ static struct message *prepare(const struct submission *s, struct json_mail_resu
         return NULL;
     read->mail = NULL;
     message = service_prepare(s->hall->service, m);
-    if (!message)
+    if (!message) {
         read->code = OUTCOME_INTERNAL_ERROR;
+    } else if (!rights_judge_relay(s->r->key, prefix, service_relay_name(s->hall->service, message->relay), read)) {
+        message_free(message);
+        return NULL;
+    }
     return message;
+}
+
+static void refuse_if_strict(struct submission *s)
+{
+    struct json_batch *b = &s->batch;
+
+    if (b->whole.code == OUTCOME_SENT && b->n_invalid && !s->is_permissive)
+        json_batch_refuse(b);
+}
+
+static void judge_rights(struct submission *s)
+{
+    struct json_batch *b = &s->batch;
+    char prefix[24];
+
+    for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++) {
+        snprintf(prefix, sizeof(prefix), "/%zu", i);
+        if (b->items[i].code == OUTCOME_SENT && !rights_judge_mail(s->r->key, prefix, &b->items[i]))
+            b->n_invalid++;
+    }
 }
 
 static void read_batch(struct submission *s, const struct json_mail_params *params)
 {
     struct json_batch *b = &s->batch;
+    char prefix[24];
     size_t n;
     char *body = intake_take(&s->intake, &n);
 
     json_batch_read(body, n, params, b);
-    if (b->whole.code == OUTCOME_SENT && b->n_invalid && !s->is_permissive)
-        json_batch_refuse(b);
+    judge_rights(s);
+    refuse_if_strict(s);
     if (b->whole.code == OUTCOME_SENT && !(s->messages = calloc(b->n_items, sizeof(struct message *))))
         b->whole.code = OUTCOME_INTERNAL_ERROR;
-    for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++)
-        s->messages[i] = prepare(s, &b->items[i]);
+    for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++) {
+        bool was_fine = b->items[i].code == OUTCOME_SENT;
+        snprintf(prefix, sizeof(prefix), "/%zu", i);
+        s->messages[i] = prepare(s, prefix, &b->items[i]);
+        if (was_fine && b->items[i].code == OUTCOME_FORBIDDEN)
+            b->n_invalid++;             /* the relay that it would take */
+    }
+    refuse_if_strict(s);
     block_free(b->body);                /* the mails are composed */
     b->body = NULL;
 }
@@ -226,7 +261,8 @@ static void read_mails(struct submission *s)
         s->intake.form = NULL;
         break;
     }
-    s->message = prepare(s, &s->read);
+    if (rights_judge_mail(s->r->key, "", &s->read))
+        s->message = prepare(s, "", &s->read);
 }
 
 static void run_reading(struct work_job *j)

@@ -2,6 +2,7 @@
 
 #include "api/api.h"
 #include "service/command_table.h"
+#include "service/config_key.h"
 #include "service/config_man.h"
 #include "service/log.h"
 #include "service/option.h"
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The commands that are not the daemon: send, healthcheck, check-config, help, version. */
+/* The commands that are not the daemon: send, healthcheck, check-config, key, help, version. */
 
 enum { EXIT_SENT = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PARTIAL = 3, EXIT_UNKNOWN = 4 };
 
@@ -253,6 +254,33 @@ int cli_help(const char *topic, const char *argument)
     for (size_t i = 0; i < ARRAY_LEN(topics); i++)
         fprintf(stderr, "  %s %s\n", topics[i].word, topics[i].arguments);
     return EXIT_USAGE;
+}
+
+/* The secret alone is on standard output, so that it can go into a file; what it needs is beside it. */
+int cli_key(int argc, char **argv)
+{
+    struct bytes_buf secret, line;
+    int status = EXIT_USAGE;
+
+    bytes_buf_init(&secret, 0);
+    bytes_buf_init(&line, 0);
+    if (argc != 2 || strcmp(argv[0], "new") != 0) {
+        fprintf(stderr, "usage: mailhatch key new NAME\n");
+    } else if (config_key_new(argv[1], &secret, &line) < 0) {
+        fprintf(stderr, "A key's name is 1 to 64 letters, digits, '_', '.' and '-'.\n");
+    } else {
+        fprintf(stderr, "The secret, for the caller (Authorization: Bearer ...); it is not shown again:\n");
+        printf("%s\n", secret.p);
+        fflush(stdout);
+        fprintf(stderr, "Its line for api_keys_file, or what stands behind the colon as hash: in the file:\n%s\n",
+                line.p);
+        status = 0;
+    }
+    if (secret.p)
+        crypto_cleanse(secret.p, secret.n);
+    bytes_buf_deinit(&secret);
+    bytes_buf_deinit(&line);
+    return status;
 }
 
 int cli_version(void)

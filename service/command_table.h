@@ -11,6 +11,7 @@
       "Walk the way to a relay step by step: what fails, why, and what to change.") \
     X("check-config", "[OPTIONS]", "Tell every mistake in the settings, or what is in force and where it came from.") \
     X("healthcheck", "[OPTIONS]", "Ask the admin listener's /livez: status 0 when it answers.") \
+    X("key", "new NAME", "Make an API key: its secret, once, and the line for api_keys_file.") \
     X("help", "[TOPIC]", "The usage, or one of the topics below.") \
     X("version", "", "The versions of the program and of its libraries.")
 

@@ -1,6 +1,7 @@
 #include "service/config.h"
 
 #include "service/config_env.h"
+#include "service/config_key.h"
 #include "service/config_relay.h"
 #include "service/config_yaml.h"
 #include "smtp/crypto.h"
@@ -13,6 +14,7 @@
 struct load {
     struct config *c;
     struct config_errors *e;
+    struct config_key_draft draft;      /* the key of `keys:` that is being read */
 };
 
 void config_errors_init(struct config_errors *e)
@@ -55,6 +57,7 @@ void config_free(struct config *c)
     if (!c)
         return;
     config_drop_relays(c);
+    config_keys_deinit(c);
     free(c->file_argument);
     option_deinit(&option_top, c, c->sources);
     free(c);
@@ -80,6 +83,7 @@ static void on_env_value(void *ctx, bool relay, const struct option_row *row, co
 
 static void unknown_key(struct load *l, const struct config_yaml_item *item)
 {
+    static const char *const maps[] = {"relays", "keys"};
     static const char *const later[] = {"presets", "routes", "preset", "route", "webhooks"};
     struct option_guess g;
 
@@ -91,8 +95,8 @@ static void unknown_key(struct load *l, const struct config_yaml_item *item)
     }
     option_guess_start(&g, item->key);
     option_guess_table(&g, item->relay ? &option_relay : &option_top, OPTION_AS_KEY);
-    if (!item->relay)
-        option_guess_try(&g, "relays");
+    for (size_t i = 0; !item->relay && i < ARRAY_LEN(maps); i++)
+        option_guess_try(&g, maps[i]);
     if (*g.name)
         option_error(l->e, item->where, "%s: no such setting; did you mean %s?", item->key, g.name);
     else
@@ -108,6 +112,15 @@ static void on_yaml_item(void *ctx, const struct config_yaml_item *item)
     struct config_relay *r = item->relay ? config_relay_get(l->c, item->relay) : NULL;
     const struct option_row *row;
 
+    if (item->kind == CONFIG_YAML_KEY) {
+        config_key_draft_finish(&l->draft, l->c, l->e);
+        config_key_draft_begin(&l->draft, item->where);
+        return;
+    }
+    if (item->is_of_key) {
+        config_key_take(&l->draft, item, l->e);
+        return;
+    }
     if (item->kind == CONFIG_YAML_RELAY) {
         if (r)
             option_error(l->e, item->where, "relay %s is there twice", item->relay);
@@ -133,6 +146,7 @@ static bool read_sources(struct load *l, int argc, char **argv)
 
     if (path)
         config_yaml_read(path, on_yaml_item, l, l->e);
+    config_key_draft_finish(&l->draft, l->c, l->e);
     config_env_read(on_env_value, l, l->e);
     config_env_read_argv(argc, argv, on_env_value, l, &rest, l->e);
     l->c->file_argument = rest ? strdup(rest) : NULL;
@@ -173,15 +187,14 @@ static void read_key_file(struct load *l)
 
 static void check_keys(struct load *l)
 {
-    for (size_t i = 0; i < l->c->n_api_keys; i++) {
-        const char *key = l->c->api_keys[i], *colon = strchr(key, ':'), *secret = colon ? colon + 1 : key;
-        if (!*secret || colon == key)
-            option_error(l->e, "api_keys", "key %zu: a name or secret is empty (write SECRET or NAME:SECRET)", i + 1);
-        else if (strchr(key, ' ') || !bytes_is_ascii(bytes_view_str(key)))
-            option_error(l->e, "api_keys", "key %zu: blanks and letters beyond ASCII cannot stand in a header", i + 1);
-        else if (strlen(secret) < 16)
-            option_warn(l->e, "api_keys", "key %zu has fewer than 16 characters and can be guessed", i + 1);
-    }
+    const struct config *c = l->c;
+
+    for (size_t i = 0; i < c->n_api_keys; i++)
+        config_key_add(l->c, c->api_keys[i], i + 1, "api_keys", l->e);
+    for (size_t i = 0; i < c->n_keys; i++)
+        for (size_t k = 0; k < c->keys[i].relays.n; k++)
+            if (!config_relay_get(l->c, c->keys[i].relays.v[k]) && !c->sandbox)
+                option_error(l->e, "keys", "there is no relay \"%s\", which a key names", c->keys[i].relays.v[k]);
 }
 
 /* A keyless API must not be reachable from elsewhere. 127.0.0.0/8, ::1, localhost and Unix sockets cannot be. */
@@ -191,7 +204,7 @@ static void check_reach(struct load *l)
     bool local = strncmp(a, "127.", 4) == 0 || strncmp(a, "[::1]:", 6) == 0 || strncmp(a, "localhost:", 10) == 0 ||
                  strncmp(a, "unix:", 5) == 0;
 
-    if (!local && l->c->n_api_keys == 0 && !l->c->api_keys_file)
+    if (!local && l->c->n_keys == 0 && !l->c->api_keys_file)
         option_error(l->e, "listen",
                      "%s can be reached from other machines, so callers need keys: set api_keys_file (or api_keys), "
                      "or listen on 127.0.0.1", a);
@@ -233,7 +246,7 @@ static void check_relays(struct load *l, bool whole)
 
 int config_load(int argc, char **argv, struct config **out, struct config_errors *errors)
 {
-    struct load l = {config_new(), errors};
+    struct load l = {.c = config_new(), .e = errors};
     bool whole = read_sources(&l, argc, argv);
 
     if (l.c->api_keys_file && (l.c->n_api_keys == 0 || option_rank_of(&option_top, "api_keys", l.c->sources) <=
@@ -253,7 +266,7 @@ int config_load(int argc, char **argv, struct config **out, struct config_errors
 
 char *config_load_admin_listen(int argc, char **argv, struct config_errors *errors)
 {
-    struct load l = {config_new(), errors};
+    struct load l = {.c = config_new(), .e = errors};
     char *listen;
 
     read_sources(&l, argc, argv);

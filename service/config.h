@@ -18,6 +18,23 @@ struct config_relay {                   /* owns its strings; `c` borrows them */
     struct relay_config c;
 };
 
+enum { CONFIG_SCOPE_SEND = 1, CONFIG_SCOPE_READ = 2, CONFIG_SCOPE_DIAGNOSE = 4 };
+
+struct config_words {
+    char **v;
+    size_t n;
+};
+
+struct config_key {                     /* an API key and its rights; an empty list allows all */
+    char *name;                         /* "": none. Two keys of one name: a rotation */
+    unsigned char digest[32];           /* SHA-256 of the secret */
+    struct config_words senders, recipients;    /* "ann@example.com" or "@example.com", domains as A-labels */
+    struct config_words relays;
+    unsigned scopes;
+    unsigned rate;                      /* mails in rate_ms; 0: no limit */
+    uint32_t rate_ms;
+};
+
 struct config {
     char *listen, *admin_listen;        /* "127.0.0.1:8587", "[::1]:0", "unix:/path" */
     char *default_relay;
@@ -25,6 +42,8 @@ struct config {
     char *on_temporary_failure;         /* "fail" | "retry" */
     char **api_keys;                    /* n_api_keys; a key may be "name:secret" */
     size_t n_api_keys;
+    struct config_key *keys;            /* of api_keys, api_keys_file and the file's `keys:` */
+    size_t n_keys;
     char *api_keys_file;                /* its keys are in api_keys already */
     char **allowed_hosts;
     size_t n_allowed_hosts;

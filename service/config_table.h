@@ -13,9 +13,9 @@
     X(admin_listen, TEXT, admin_listen, "127.0.0.1:8588", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of /livez, /readyz, /metrics and /version.") \
     X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET | OPTION_RESTART, \
-      "Keys that callers show as 'Authorization: Bearer KEY'; a key may be written name:secret.") \
+      "Keys that callers show as 'Authorization: Bearer KEY'; see docs/keys.md for names, digests and rights.") \
     X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
-      "File with such keys, one a line.") \
+      "File with such keys, one a line (`mailhatch key new` makes one).") \
     X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, OPTION_RESTART, \
       "Further Host names under which a keyless API may be called (localhost always may).") \
     X(default_relay, TEXT, default_relay, NULL, 0, 0, NULL, 0, \

@@ -1,4 +1,5 @@
 #include "service/config.h"
+#include "service/config_key.h"
 #include "service/option.h"
 
 #include <string.h>
@@ -100,7 +101,7 @@ void config_write_reference(struct bytes_buf *out)
         "```yaml\nlisten: 127.0.0.1:8587\ndefault_relay: main\nrelays:\n"
         "  main:\n    url: smtp://ann%40example.org@smtp.example.org:587\n    password_file: /run/secrets/smtp\n"
         "    max_sessions: 16\n"
-        "```\n\n## The service\n\n");
+        "```\n\n`keys:`, a list of API keys with their rights, is in [keys.md](keys.md).\n\n## The service\n\n");
     write_reference_rows(&option_top, out);
     bytes_buf_add_str(
         out,
@@ -128,6 +129,7 @@ static void write_effective_rows(const struct option_table *t, const char *inden
 void config_write_effective(const struct config *c, struct bytes_buf *out)
 {
     write_effective_rows(&option_top, "", c, c->sources, out);
+    config_keys_write(c, out);
     if (c->n_relays)
         bytes_buf_add_str(out, "relays:\n");
     for (size_t i = 0; i < c->n_relays; i++) {

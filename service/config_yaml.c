@@ -16,7 +16,7 @@ struct reader {
     yaml_event_t event;                 /* the one being looked at */
     const char *path;
     char where[300];
-    bool failed;
+    bool failed, in_key;
     void (*on_item)(void *ctx, const struct config_yaml_item *item);
     void *ctx;
     struct config_errors *errors;
@@ -68,7 +68,9 @@ static bool next_event(struct reader *r)
 
 static void tell(struct reader *r, enum config_yaml_kind kind, const char *relay, const char *key)
 {
-    struct config_yaml_item item = {kind, relay, key, (const char *const *)r->values, r->n_values, r->where};
+    const struct config_yaml_item item = {
+        .kind = kind, .relay = relay, .is_of_key = r->in_key, .key = key,
+        .values = (const char *const *)r->values, .n = r->n_values, .where = r->where};
 
     r->on_item(r->ctx, &item);
     for (size_t i = 0; i < r->n_values; i++)
@@ -186,6 +188,29 @@ static bool read_relays(struct reader *r)
     return !r->failed;
 }
 
+/* keys: [{key: value …} …] */
+static bool read_keys(struct reader *r)
+{
+    char *key;
+
+    if (!next_event(r))
+        return false;
+    if (r->event.type != YAML_SEQUENCE_START_EVENT)
+        return fail(r, "keys must be a list, each with name, hash and so on");
+    while (next_event(r) && r->event.type != YAML_SEQUENCE_END_EVENT) {
+        if (r->event.type != YAML_MAPPING_START_EVENT)
+            return fail(r, "a key must be a map, such as {name: web, hash: \"sha256:...\"}");
+        tell(r, CONFIG_YAML_KEY, NULL, NULL);
+        r->in_key = true;
+        while (!r->failed && (key = next_key(r))) {
+            read_value(r, NULL, key);
+            free(key);
+        }
+        r->in_key = false;
+    }
+    return !r->failed;
+}
+
 static bool read_top(struct reader *r)
 {
     char *key;
@@ -199,7 +224,8 @@ static bool read_top(struct reader *r)
     if (r->event.type != YAML_MAPPING_START_EVENT)
         return fail(r, "the file must be a map of settings, such as 'listen: 127.0.0.1:8587'");
     while ((key = next_key(r))) {
-        bool ok = strcmp(key, "relays") == 0 ? read_relays(r) : read_value(r, NULL, key);
+        bool ok = strcmp(key, "relays") == 0 ? read_relays(r)
+                  : strcmp(key, "keys") == 0 ? read_keys(r) : read_value(r, NULL, key);
         free(key);
         if (!ok)
             return false;

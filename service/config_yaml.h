@@ -5,6 +5,7 @@
 
 enum config_yaml_kind {
     CONFIG_YAML_RELAY,                  /* a relay's map begins; key is NULL */
+    CONFIG_YAML_KEY,                    /* a map of `keys:` begins; key is NULL */
     CONFIG_YAML_SCALAR, CONFIG_YAML_LIST,
     CONFIG_YAML_OTHER                   /* a map, or a list of something else than words */
 };
@@ -12,6 +13,7 @@ enum config_yaml_kind {
 struct config_yaml_item {               /* lent to on_item */
     enum config_yaml_kind kind;
     const char *relay;                  /* name of the relay it stands in; NULL at the top */
+    bool is_of_key;                     /* it stands in the map of an API key */
     const char *key;
     const char *const *values;
     size_t n;

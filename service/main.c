@@ -305,7 +305,7 @@ int main(int argc, char **argv)
         const char *word;
         int (*command)(int argc, char **argv);
     } commands[] = {{"send", cli_send}, {"check-config", cli_check_config}, {"healthcheck", cli_healthcheck},
-                  {"diagnose", cli_diagnose}};
+                  {"diagnose", cli_diagnose}, {"key", cli_key}};
     const char *word = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
 
     if (strcmp(word, "help") == 0 || asks_for(argc, argv, "--help", "-h"))

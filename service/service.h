@@ -55,6 +55,7 @@ struct send_result {
 
 struct send_request {
     char request_id[65];
+    const char *key;                    /* name of the API key, for logs; lent for the process's life; NULL: none */
     char trace_id[33], span_id[17];     /* of the caller's trace (api/traceparent.h), for logs; "": none */
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
     void (*on_done)(void *ctx, const struct send_result *r);    /* exactly once; may run inside desk_send */
@@ -114,7 +115,7 @@ const struct config *service_config(const struct service *s);   /* that it start
 /* The client had closed its connection before its answer; the mail went on without it. Any thread. */
 void service_log_client_gone(const char *request_id, const char *route);
 struct service_http_line {
-    const char *request_id, *trace_id, *span_id, *method, *route;
+    const char *request_id, *trace_id, *span_id, *method, *route, *key;
     int status;
     uint64_t us;
 };

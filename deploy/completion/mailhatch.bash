@@ -20,7 +20,7 @@ _mailhatch()
     send) files=1 ;;
     esac
     if [[ -z $words && -z $files && $cur != -* && $COMP_CWORD -eq 1 ]]; then
-        words="send diagnose check-config healthcheck help version"
+        words="send diagnose check-config healthcheck key help version"
     elif [[ $cur == -* ]]; then
         words="
         --config

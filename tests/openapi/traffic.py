@@ -202,10 +202,13 @@ class Process:
         return self.popen.returncode
 
 
-def start_service(binary):
+KEY = "sesame-0123456789"
+
+
+def start_service(binary, key=None):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAILHATCH_")}
     environment.update(MAILHATCH_LISTEN="127.0.0.1:0", MAILHATCH_ADMIN_LISTEN="127.0.0.1:0",
-                       MAILHATCH_LOG_FORMAT="json")
+                       MAILHATCH_LOG_FORMAT="json", MAILHATCH_API_KEYS=key or "")
     service = Process("mailhatch", [binary, "--sandbox"], "stderr", environment)
 
     def listening(line):
@@ -521,6 +524,24 @@ def check_relays(checks, api):
     checks.check("it has one", [] if answer.member("diagnosis") else ["no diagnosis"])
 
 
+def check_keys(checks, api):
+    """By a key that may send one mail an hour from example.com to example.net, and may not ask for a diagnosis."""
+    key = {"Authorization": "Bearer " + KEY}
+    mail = {**MAIL, "from": "ann@example.com", "to": "bob@example.net"}
+
+    def send(changes, headers=key):
+        return ask(api, "POST", "/v1/emails", {**mail, **changes}, headers)
+
+    checks.refused("a wrong key", send({}, {"Authorization": "Bearer x"}), 401, "invalid_api_key")
+    checks.refused("a sender that is not the key's", send({"from": "ann@example.org"}), 403, "sender_not_allowed")
+    checks.refused("a recipient that is not the key's", send({"to": "bob@example.org"}), 403, "recipient_not_allowed")
+    checks.refused("a diagnosis that is not the key's", send({"diagnose": True}), 403, "forbidden")
+    checks.good("a mail by a key", send({}), 200)
+    answer = checks.refused("one mail too many", send({}), 429, "rate_limited")
+    told = [f"no {name}" for name in ("Retry-After", "RateLimit", "RateLimit-Policy") if not answer.headers[name]]
+    checks.check("it says when", told)
+
+
 def check_operations(checks, admin, direct):
     for path in ("/livez", "/readyz", "/readyz?relay=deep", "/metrics", "/version"):
         checks.good(path, ask(admin, "GET", path), 200)
@@ -537,6 +558,12 @@ def run(checks, binary):
     try:
         service, api, admin = start_service(binary)
         processes.append(service)
+        keyed, keyed_api, _ = start_service(binary, f"web:{KEY} scope=send sender=@example.com "
+                                            "recipient=@example.net rate=1/h")
+        processes.append(keyed)
+        prism, keyed_proxy = start_prism(keyed_api)
+        processes.append(prism)
+        check_keys(checks, keyed_proxy)
         prism, api_proxy = start_prism(api)
         processes.append(prism)
         prism, admin_proxy = start_prism(admin)

@@ -1,6 +1,8 @@
 #include "api/auth.h"
 #include "api/http.h"
 #include "api/listen.h"
+#include "service/config.h"
+#include "service/config_key.h"
 
 #include <check.h>
 #include <errno.h>
@@ -555,14 +557,33 @@ static const struct {
     {"s3cret", OUTCOME_INVALID_API_KEY},
 };
 
+/* The keys as settings; config_keys_deinit frees them. */
+static struct config parsed_keys(void)
+{
+    struct config c = {.keys = NULL};
+    struct config_errors e;
+
+    config_errors_init(&e);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        config_key_add(&c, keys[i], i + 1, "test", &e);
+    ck_assert_uint_eq(e.n, 0);
+    config_errors_deinit(&e);
+    return c;
+}
+
 START_TEST(key)
 {
-    struct auth *with = auth_new(keys, ARRAY_LEN(keys), NULL, 0), *without = auth_new(NULL, 0, NULL, 0);
+    struct config c = parsed_keys();
+    struct auth *with = auth_new(c.keys, c.n_keys, NULL, 0), *without = auth_new(NULL, 0, NULL, 0);
+    const struct config_key *found;
 
-    ck_assert_int_eq(auth_check_key(with, authorizations[_i].authorization), authorizations[_i].code);
-    ck_assert_int_eq(auth_check_key(without, authorizations[_i].authorization), OUTCOME_SENT);
+    ck_assert_int_eq(auth_check_key(with, authorizations[_i].authorization, &found), authorizations[_i].code);
+    ck_assert(authorizations[_i].code != OUTCOME_SENT || (found >= c.keys && found < c.keys + c.n_keys));
+    ck_assert_int_eq(auth_check_key(without, authorizations[_i].authorization, &found), OUTCOME_SENT);
+    ck_assert_ptr_null(found);
     auth_free(with);
     auth_free(without);
+    config_keys_deinit(&c);
 }
 END_TEST
 
@@ -594,7 +615,8 @@ static const struct {
 
 START_TEST(browser)
 {
-    struct auth *a = auth_new(NULL, 0, hosts, ARRAY_LEN(hosts)), *with = auth_new(keys, ARRAY_LEN(keys), NULL, 0);
+    struct config c = parsed_keys();
+    struct auth *a = auth_new(NULL, 0, hosts, ARRAY_LEN(hosts)), *with = auth_new(c.keys, c.n_keys, NULL, 0);
     struct http_request r = {.host = browsers[_i].host,
                              .origin = browsers[_i].origin,
                              .sec_fetch_site = browsers[_i].site,
@@ -604,6 +626,7 @@ START_TEST(browser)
     ck_assert_ptr_null(auth_check_browser(with, &r));
     auth_free(a);
     auth_free(with);
+    config_keys_deinit(&c);
 }
 END_TEST
 
