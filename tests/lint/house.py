@@ -285,6 +285,23 @@ def unit_tests_run(tree):
 
 
 @rule
+def threats_held(tree):
+    """Each row of SECURITY.md names its tests, `tests/…/file` or `tests/…/file::test`, and they are there."""
+    for number, line in enumerate(tree.text("SECURITY.md").splitlines(), 1):
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) < 5 or cells[1] == "threat" or set(cells[1]) == {"-"}:
+            continue
+        named = re.findall(r"`(tests/[^`:]+)(?:::(\w+))?`", cells[-2])
+        if not named:
+            yield "SECURITY.md", number, "a threat that no test holds"
+        for path, test in named:
+            if path not in tree.paths:
+                yield "SECURITY.md", number, f"there is no {path}"
+            elif test and not re.search(rf"\b(def |START_TEST\(){test}\b", tree.text(path)):
+                yield "SECURITY.md", number, f"there is no test {test} in {path}"
+
+
+@rule
 def no_machine_paths(tree):
     """Nothing may depend on where somebody's checkout lay, nor on the registry it was fetched from."""
     for path in tree.texts():

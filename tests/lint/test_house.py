@@ -23,7 +23,8 @@ GOOD = {
     "docs/configuration.md": "`listen`\n",
     "docs/errors.md": "## `timeout`\n",
     "deploy/mailhatch.example.yaml": "# listen: 127.0.0.1:8587\n",
-    "tests/unit/test_reply.c": "int main(void)\n{\n    return 0;\n}\n",
+    "SECURITY.md": "| threat | rule | held by |\n|---|---|---|\n| a | b | `tests/unit/test_reply.c::main` |\n",
+    "tests/unit/test_reply.c": "START_TEST(main)\nint main(void)\n{\n    return 0;\n}\n",
 }
 
 LONG_FUNCTION = "int f(void)\n{\n" + "    step();\n" * 80 + "}\n"
@@ -85,6 +86,11 @@ BAD = {
         {"smtp/outcome.h": ""},
     ],
     "unit_tests_run": [{"tests/unit/test_reply.c": "/* int main(void) */\nint a;\n"}],
+    "threats_held": [
+        {"SECURITY.md": "| a threat | a rule | by construction |\n"},
+        {"SECURITY.md": "| a threat | a rule | `tests/unit/test_nothing.c` |\n"},
+        {"SECURITY.md": "| a threat | a rule | `tests/unit/test_reply.c::test_nothing` |\n"},
+    ],
     "no_machine_paths": [
         {"README.md": f"cd {MACHINE_PATH}\n"},
         {"tests/package-lock.json": '{"resolved": "x"}\n'},
