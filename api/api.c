@@ -2,6 +2,7 @@
 
 #include "api/answer.h"
 #include "api/catalogue.h"
+#include "api/diagnosis_runs.h"
 #include "api/hall.h"
 #include "api/http_share.h"
 #include "api/json_out.h"
@@ -28,7 +29,7 @@ struct api {
     struct service *service;
     struct auth *auth;
     struct work *work;
-    struct diagnoses *diagnoses;
+    struct diagnosis_runs *runs;
     struct listen_socket listen, admin_listen;
     struct http_share *share;           /* of connections; NULL with one loop, where the library accepts */
     bool stopped;                       /* it does not listen any more */
@@ -207,7 +208,7 @@ static int make_halls(struct api *a)
     for (size_t i = 0; i < a->n_halls; i++) {
         struct desk *desk = service_desk(a->service, i);
         a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk), .auth = a->auth,
-                                    .work = a->work, .diagnoses = a->diagnoses, .http = http_new(desk_loop(desk)),
+                                    .work = a->work, .runs = a->runs, .http = http_new(desk_loop(desk)),
                                     .stop = {.on_msg = on_stop}};
         ok = ok && a->halls[i].http;
     }
@@ -226,8 +227,8 @@ struct api *api_new(struct service *s, char err_out[200])
     a->service = s;
     a->auth = auth_new(config->keys, config->n_keys, config->allowed_hosts, config->n_allowed_hosts);
     a->work = work_new(WORKERS);
-    a->diagnoses = diagnoses_new();
-    if (a->auth && a->work && a->diagnoses) {
+    a->runs = diagnosis_runs_new();
+    if (a->auth && a->work && a->runs) {
         a->n_halls = n;
         if (make_halls(a) == 0 && start_servers(a, err_out) == 0)
             return a;
@@ -249,6 +250,11 @@ void api_stop_listening(struct api *a)
     http_server_stop_listening(a->halls[0].server);
 }
 
+void api_drain(struct api *a)
+{
+    diagnosis_runs_cancel(a->runs);
+}
+
 /* A stopped loop reads its last letters: the workers', and on_stop. One that never ran, as the start failed, has not
  * been stopped yet. */
 static void read_last_letters(struct hall *h)
@@ -267,7 +273,7 @@ void api_free(struct api *a)
     if (!a)
         return;
     work_free(a->work);
-    diagnoses_stop(a->diagnoses);
+    diagnosis_runs_stop(a->runs);
     if (a->share)
         http_share_stop(a->share);
     for (size_t i = 0; i < a->n_halls; i++)
@@ -282,7 +288,7 @@ void api_free(struct api *a)
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);
     auth_free(a->auth);
-    diagnoses_free(a->diagnoses);
+    diagnosis_runs_free(a->runs);
     free(a);
 }
 

@@ -13,6 +13,8 @@ struct api *api_new(struct service *s, char err_out[200]) MUST_CHECK;
 /* On the first loop: the API listener closes, on the others by a letter; running requests go on; the admin listener
  * stays. */
 void api_stop_listening(struct api *a);
+/* A drain begins: diagnoses end now. */
+void api_drain(struct api *a);
 void api_free(struct api *a);
 /* Where they listen: HOST:PORT as bound (a configured port 0 is picked by the kernel), or unix:/path. */
 const char *api_address(const struct api *a);

@@ -1,5 +1,6 @@
 #include "api/answer.h"
 #include "api/batch.h"
+#include "api/failed_send.h"
 #include "api/json_out.h"
 #include "api/routes.h"
 #include "api/submission.h"
@@ -157,18 +158,13 @@ void emails_on_body(struct hall *h, struct http_request *r)
 
 /* ---- one mail ---- */
 
-/* The relay, or the way to it, is what failed. */
-static bool may_diagnose(const struct send_result *result)
-{
-    return result->mail && result->mail->diagnose && result->relay && result->outcome.code != OUTCOME_SENT &&
-           (result->outcome.stage > STAGE_QUEUE || result->outcome.code == OUTCOME_RELAY_UNAVAILABLE);
-}
-
 static void on_done(void *ctx, const struct send_result *result)
 {
     struct http_request *r = ctx;
 
-    if (!may_diagnose(result) || !diagnoses_answer(r->owner, r, result))
+    if (result->outcome.code != OUTCOME_SENT && result->mail && result->mail->diagnose)
+        failed_send_answer(r->owner, r, result);
+    else
         answer_result(r, result);
 }
 

@@ -3,10 +3,11 @@
 /* What the files of the front hall share: the hall of each HTTP loop, where its requests are served. Everything in it
  * is for that loop's thread. */
 #include "api/auth.h"
-#include "api/diagnoses.h"
 #include "api/http.h"
 #include "service/service.h"
 #include "smtp/work.h"
+
+struct diagnosis_runs;
 
 struct hall {
     struct service *service;            /* all halls' */
@@ -14,7 +15,8 @@ struct hall {
     struct loop *loop;
     const struct auth *auth;            /* all halls' */
     struct work *work;                  /* the same: for large bodies */
-    struct diagnoses *diagnoses;        /* the same */
+    struct diagnosis_runs *runs;        /* the same */
+    bool checking_relay;                /* /readyz?relay=deep has a diagnosis running; the first loop's */
     bool closing;                       /* what is still being read is not sent */
     struct http *http;
     struct http_server *server, *admin; /* the admin listener is on the first loop, NULL elsewhere */

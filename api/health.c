@@ -2,6 +2,7 @@
 #include "api/hall.h"
 #include "api/json_out.h"
 #include "api/openapi.h"
+#include "api/readiness.h"
 #include "api/routes.h"
 #include "service/config.h"
 #include "smtp/crypto.h"
@@ -59,10 +60,10 @@ void health_livez(struct hall *h, struct http_request *r)
 /* Readiness does not depend on the relay (DESIGN §8). */
 void health_readyz(struct hall *h, struct http_request *r)
 {
-    if (r->relay_argument && strcmp(r->relay_argument, "deep") == 0 && service_is_ready(h->service))
-        readyz_deep(h, r);
-    else if (r->relay_argument && strcmp(r->relay_argument, "deep") != 0)
-        answer_refusal(r, OUTCOME_INVALID_REQUEST, "The argument relay can only be deep.");
+    if (r->relay_argument && strcmp(r->relay_argument, "deep") == 0)
+        readiness_deep(h, r);
+    else if (r->relay_argument)
+        answer_refusal(r, OUTCOME_INVALID_REQUEST, "The argument relay has one value, \"deep\".");
     else if (service_is_ready(h->service))
         answer_text(r, 200, "{\"status\":\"ready\"}");
     else

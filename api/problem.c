@@ -264,25 +264,32 @@ static void add_hint(struct bytes_buf *out, const struct problem *p)
     bytes_buf_deinit(&hint);
 }
 
-/* relay_unavailable: the error that opened the circuit, shorter than a whole problem: it belongs to another mail. */
-static void add_cause(struct bytes_buf *out, const struct problem *p)
+void problem_write_brief(const struct problem *p, struct bytes_buf *out)
 {
-    const struct smtp_outcome *cause = &p->result->cause;
-    struct problem inner = {.outcome = cause, .result = p->result};
+    const struct smtp_outcome *o = p->outcome;
     struct bytes_buf detail;
 
     bytes_buf_init(&detail, 0);
-    add_relay_detail(&detail, cause, p->result);
-    json_out_member(out, ",\"cause\":{\"code\":", outcome_code_name(cause->code));
-    json_out_member(out, ",\"title\":", catalogue_get(cause->code)->title);
-    json_out_member(out, ",\"stage\":", stage_name(cause->stage));
+    add_relay_detail(&detail, o, p->result);
+    json_out_member(out, "{\"code\":", outcome_code_name(o->code));
+    json_out_member(out, ",\"title\":", catalogue_get(o->code)->title);
+    json_out_member(out, ",\"stage\":", stage_name(o->stage));
     bytes_buf_add_str(out, ",\"detail\":");
     json_out_string(out, bytes_buf_view(&detail));
-    add_hint(out, &inner);
+    add_hint(out, p);
     bytes_buf_add_str(out, ",\"smtp\":");
-    json_out_smtp(out, cause, true);
+    json_out_smtp(out, o, true);
     bytes_buf_add_char(out, '}');
     bytes_buf_deinit(&detail);
+}
+
+/* relay_unavailable: the error that opened the circuit. */
+static void add_cause(struct bytes_buf *out, const struct problem *p)
+{
+    struct problem inner = {.outcome = &p->result->cause, .result = p->result};
+
+    bytes_buf_add_str(out, ",\"cause\":");
+    problem_write_brief(&inner, out);
 }
 
 static void add_errors(struct bytes_buf *out, const struct problem *p)

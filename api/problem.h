@@ -18,6 +18,8 @@ struct problem {                        /* everything borrowed */
 /* Of a request that was not read as a mail; *o is filled for it. */
 struct problem problem_of_reading(const struct json_mail_result *read, struct smtp_outcome *o);
 void problem_write(const struct problem *p, struct bytes_buf *out);     /* the whole object */
+/* An error that belongs to another mail, shorter: code, title, stage, detail, hint, smtp. With result and a relay. */
+void problem_write_brief(const struct problem *p, struct bytes_buf *out);
 void problem_write_detail(const struct problem *p, struct bytes_buf *out);      /* the sentence or two, as plain text */
 /* the catalogue's, or a variant for this case (hint.h), with host and port filled in; as plain text */
 void problem_write_hint(const struct problem *p, struct bytes_buf *out);

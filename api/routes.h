@@ -28,11 +28,12 @@ void routes_find(enum http_method method, struct bytes_view path, bool admin, bo
 void emails_on_headers(struct hall *h, struct http_request *r);
 void emails_validate_on_headers(struct hall *h, struct http_request *r);
 void emails_batch_on_headers(struct hall *h, struct http_request *r);
-void emails_on_body(struct hall *h, struct http_request *r);     /* of all three */
+void emails_on_body(struct hall *h, struct http_request *r);     /* of all that take a body */
 void errors_list(struct hall *h, struct http_request *r);
 void errors_get(struct hall *h, struct http_request *r);
-void relays_diagnose(struct hall *h, struct http_request *r);
-void readyz_deep(struct hall *h, struct http_request *r);        /* /readyz?relay=deep */
+void relays_list(struct hall *h, struct http_request *r);
+void relays_get(struct hall *h, struct http_request *r);
+void diagnose_on_headers(struct hall *h, struct http_request *r);
 void sandbox_list(struct hall *h, struct http_request *r);
 void sandbox_get(struct hall *h, struct http_request *r);
 void sandbox_clear(struct hall *h, struct http_request *r);

@@ -288,6 +288,12 @@ void submission_whole(struct submission *s)
         answer_refusal(s->r, code, s->intake.detail);
         return;
     }
+    if (s->on_text) {
+        size_t n;
+        char *body = intake_take(&s->intake, &n);
+        s->on_text(s, body, n);
+        return;
+    }
     if (s->intake.total > INLINE_MAX) {
         s->job = (struct work_job){.run = run_reading, .on_done = on_reading_done, .reply_to = s->hall->loop};
         if (work_submit(s->hall->work, &s->job) == 0)

@@ -13,6 +13,8 @@ struct submission {
     bool is_batch, is_permissive;       /* set by the owner, as is on_ready */
     /* On the loop: the mails are ready, or what is wrong stands in read or batch.whole; answers. */
     void (*on_ready)(struct submission *s);
+    /* Instead: the body is no mail, and is read by the owner, who takes it over (a block; NULL when it is empty). */
+    void (*on_text)(struct submission *s, char *body, size_t n);
 
     struct json_mail_result read;       /* not a batch */
     struct message *message;            /* taken over by who sends it; NULL when read.code is not SENT */

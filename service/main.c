@@ -70,6 +70,7 @@ static void start_drain(struct loop_timer *t)
     struct house *h = HOUSE_OF(t, delay);
 
     loop_timer_set(h->loop, &h->timeout, loop_now(h->loop) + reload_config(h->reload)->drain_timeout_ms);
+    api_drain(h->api);
     service_drain(h->service, on_empty, h);
 }
 

@@ -200,13 +200,6 @@ const char *service_relay_name(const struct service *s, size_t relay)
     return relays_name(s->relays, relay);
 }
 
-struct relay_settings *service_relay_settings(const struct service *s, const char *name)
-{
-    struct relay_settings *settings;
-
-    return relays_find(s->relays, name, &settings) == RELAYS_NONE ? NULL : settings;
-}
-
 bool service_has_relay(const struct service *s, const char *name)
 {
     return relays_find(s->relays, name, NULL) != RELAYS_NONE;

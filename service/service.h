@@ -77,8 +77,6 @@ struct desk *service_desk(const struct service *s, size_t i);   /* lent; to be u
 struct message *service_prepare(const struct service *s, struct mail *m) MUST_CHECK;
 void message_free(struct message *m);                           /* one that is not sent */
 const char *service_relay_name(const struct service *s, size_t relay);  /* NULL: no such place; any thread */
-/* A reference to what is configured under this name (NULL: the default relay), or NULL; any thread. */
-struct relay_settings *service_relay_settings(const struct service *s, const char *name);
 bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay; any thread */
 
 /* The relays as they are now. Any thread. A place is below service_n_places; some may be empty. */

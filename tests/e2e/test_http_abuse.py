@@ -376,7 +376,7 @@ class TestRoutes(Abuse):
         for path in ("/v1/emails", "/v1/emails/batch", "/v1/emails/validate"):
             for headers in ({"Idempotency-Key": "k1"}, {"Prefer": "respond-async"}, {"Prefer": "wait=5"}):
                 self.problem(self.g.request("POST", path, mail(), headers), 501, "not_implemented")
-        for path in ("/v1/emails", "/v1/emails/0192f7c0-8f3a-7c31-9d55-0b5d0d6f2a11", "/v1/relays"):
+        for path in ("/v1/emails", "/v1/emails/0192f7c0-8f3a-7c31-9d55-0b5d0d6f2a11"):
             self.problem(self.g.get(path), 501, "not_implemented")
         self.nothing_sent()
 

@@ -514,16 +514,6 @@ def check_reading(checks, api, mail_id):
     checks.check("they are forgotten", [] if left == 0 else [f"{left} are left"])
 
 
-def check_relays(checks, api):
-    report = checks.good("look at a relay", ask(api, "POST", "/v1/relays/sandbox/diagnose?all_ports=true"), 200)
-    checks.check("the sandbox works", [] if report.member("ok") else [report.member("conclusion")])
-    checks.refused("look at no relay", ask(api, "POST", "/v1/relays/nobody/diagnose"), 404, "not_found")
-    failed = {**MAIL, "to": "bob@fail.test", "diagnose": True}
-    answer = checks.refused("a failure with its diagnosis", ask(api, "POST", "/v1/emails", failed), 422,
-                            "recipients_rejected")
-    checks.check("it has one", [] if answer.member("diagnosis") else ["no diagnosis"])
-
-
 def check_keys(checks, api):
     """By a key that may send one mail an hour from example.com to example.net, and may not ask for a diagnosis."""
     key = {"Authorization": "Bearer " + KEY}
@@ -542,10 +532,37 @@ def check_keys(checks, api):
     checks.check("it says when", told)
 
 
-def check_operations(checks, admin, direct):
-    for path in ("/livez", "/readyz", "/readyz?relay=deep", "/metrics", "/version"):
+def check_operations(checks, admin):
+    for path in ("/livez", "/readyz", "/metrics", "/version"):
         checks.good(path, ask(admin, "GET", path), 200)
-    checks.unwatched("readiness by something else", ask(direct, "GET", "/readyz?relay=no"), 400, "invalid_request")
+    checks.bad("another value of relay", ask(admin, "GET", "/readyz?relay=shallow"), 400, "invalid_request")
+    checks.good("readiness by the relay", ask(admin, "GET", "/readyz?relay=deep"), 200)
+
+
+def check_relays(checks, api, admin):
+    """The admin listener's first deep probe comes before any diagnosis."""
+    checks.good("nothing is known of the relay", ask(admin, "GET", "/readyz?relay=deep"), 503)
+    checks.good("the relays", ask(api, "GET", "/v1/relays"), 200)
+    report = checks.good("a diagnosis", ask(api, "POST", "/v1/relays/sandbox/diagnose"), 200)
+    checks.equal("it works", report.member("ok"), True)
+    wish = {"to": "bob@example.org", "from": {"email": "ann@example.com"}, "send": False, "tls_versions": True,
+            "all_ports": True}
+    report = checks.good("a diagnosis of all", ask(api, "POST", "/v1/relays/sandbox/diagnose", wish), 200)
+    checks.equal("the versions were tried", [v["version"] for v in report.member("facts")["tls_versions"]],
+                 ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"])
+    for what, wish in {"an unknown wish": {"port": 25}, "a recipient that is a number": {"to": 7},
+                       "send is a string": {"to": "bob@example.org", "send": "yes"}}.items():
+        checks.bad(what, ask(api, "POST", "/v1/relays/sandbox/diagnose", wish), 422, "validation_failed")
+    checks.refused("send without a recipient", ask(api, "POST", "/v1/relays/sandbox/diagnose", {"send": True}), 422,
+                   "validation_failed")
+    checks.refused("a relay that does not exist", ask(api, "POST", "/v1/relays/nowhere/diagnose"), 404, "not_found")
+    checks.refused("the same", ask(api, "GET", "/v1/relays/nowhere"), 404, "not_found")
+    failed = checks.refused("a failure with its diagnosis",
+                            ask(api, "POST", "/v1/emails", {**MAIL, "to": "bob@fail.test", "diagnose": True}), 422,
+                            "recipients_rejected")
+    checks.equal("its step", (failed.member("diagnosis") or {}).get("failed_at"), "rcpt")
+    relay = checks.good("one relay", ask(api, "GET", "/v1/relays/sandbox"), 200)
+    checks.equal("its last diagnosis", relay.member("last_diagnosis")["ok"], True)
 
 
 def run(checks, binary):
@@ -577,8 +594,8 @@ def run(checks, binary):
         check_mistakes(checks)
         check_framing(checks, api_proxy, api)
         check_reading(checks, api_proxy, sent.member("id"))
-        check_relays(checks, api_proxy)
-        check_operations(checks, admin_proxy, admin)
+        check_relays(checks, api_proxy, admin_proxy)
+        check_operations(checks, admin_proxy)
     finally:
         for process in reversed(processes):
             status = process.stop()
