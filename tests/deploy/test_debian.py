@@ -1,5 +1,6 @@
-"""The Debian package: built from what is committed, without a complaint of lintian's; installed, upgraded, removed and
-purged in a chroot of Debian 12."""
+"""The Debian package: built from what is committed, without a complaint of lintian's; installed, run by a real systemd,
+upgraded, removed and purged in a tree of Debian 12."""
+import json
 import pathlib
 import re
 import shutil
@@ -15,6 +16,34 @@ from test_install import make
 ROOT = harness.ROOT
 DEB = ROOT / "build/deb"
 CONFIG = "etc/mailhatch/mailhatch.yaml"
+KEY = "0123456789abcdef0123456789abcdef"
+
+# Runs in the tree under its systemd. Each step writes one line: its name, then what came of it.
+STEPS = r"""#!/bin/bash
+exec >/steps.txt 2>/steps.err
+step() { echo "$1 $(shift; "$@" 2>&1 | tr '\n' ' ')"; }
+api() { curl -sS -m 10 -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' "$@"; }
+mail() { api http://127.0.0.1:8587/v1/emails -d '{"from":"a@example.org","to":"b@example.net","text":"Hello"}'; }
+code() { api -o /dev/null -w '%{http_code}' http://127.0.0.1:8587/v1/errors; }
+restart() { systemctl restart mailhatch & while kill -0 $! 2>/dev/null; do code; echo; done | sort -u; wait $!; }
+
+step start systemctl start mailhatch
+step state systemctl show mailhatch -p ActiveState -p StatusText
+step mail mail
+step without curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:8587/v1/errors
+step process cat /proc/$(systemctl show mailhatch -p MainPID --value)/status
+step stop systemctl stop mailhatch
+step result systemctl show mailhatch -p Result -p ExecMainStatus
+step socket systemctl start mailhatch.socket
+step idle systemctl show mailhatch -p ActiveState
+step first code
+step active systemctl show mailhatch -p ActiveState
+step restart restart
+step refused sh -c 'systemctl stop mailhatch.socket mailhatch; echo nonsense: x >/etc/mailhatch/mailhatch.yaml
+    systemctl start mailhatch; systemctl show mailhatch -p ActiveState -p ExecMainStatus -p NRestarts'
+step journal journalctl -u mailhatch --no-pager -o cat
+systemctl exit 0
+""".replace("KEY", KEY)
 
 
 def setUpModule():
@@ -104,6 +133,7 @@ class Life(unittest.TestCase):
         self.inside("apt-get", "update", "-qq")
         self.inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", "/first.deb")
         self.check_fresh()
+        self.check_service()
         self.check_upgrade()
         self.check_removal()
 
@@ -124,8 +154,51 @@ class Life(unittest.TestCase):
         send = "echo '%s' | mailhatch send --config /%s" % (mail, CONFIG)
         self.assertIn('"status":"sent"', self.inside("sh", "-c", send)[1])
 
+    def steps(self):
+        """Boots the tree; what each step wrote."""
+        self.inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", "systemd-sysv", "dbus", "curl")
+        script, units = self.root / "usr/local/bin/steps", self.root / "etc/systemd/system"
+        script.write_text(STEPS)
+        script.chmod(0o755)
+        (units / "steps.service").write_text("[Service]\nType=oneshot\nExecStart=/usr/local/bin/steps\n")
+        (units / "multi-user.target.wants/steps.service").symlink_to("../steps.service")
+        spaces = ["unshare", "--pid", "--fork", "--mount", "--net", "--uts", "--ipc", "--cgroup", "--kill-child"]
+        booted = engine.run([*spaces, "sh", ROOT / "tests/deploy/boot.sh", self.root], False, stdin=subprocess.DEVNULL)
+        (units / "multi-user.target.wants/steps.service").unlink()
+        try:
+            lines = (self.root / "steps.txt").read_text().splitlines()
+        except OSError:
+            raise AssertionError((booted.stdout + booted.stderr).decode()) from None
+        return {name: text.strip() for name, _, text in (line.partition(" ") for line in lines)}
+
+    def check_service(self):
+        """Under systemd: a user that exists for the service only, credentials, readiness, the socket."""
+        (self.root / CONFIG).write_text(
+            "sandbox: true\napi_keys_file: /run/credentials/mailhatch.service/secret_keys\n"
+        )
+        keys = self.root / "etc/mailhatch/secrets/keys"
+        keys.write_text("web:%s\n" % KEY)
+        keys.chmod(0o600)
+        s = self.steps()
+        self.assertEqual(s["start"], "", s)
+        self.assertEqual(s["state"], "StatusText=Serving on 127.0.0.1:8587 ActiveState=active")
+        self.assertEqual(json.loads(s["mail"])["status"], "sent", s["mail"])
+        self.assertEqual(s["without"], "401")
+        self.assertGreater(int(re.search(r"Uid:\s+(\d+)", s["process"]).group(1)), 60000)
+        self.assertRegex(s["process"], r"CapBnd:\s+0+ ")
+        self.assertRegex(s["process"], r"NoNewPrivs:\s+1 Seccomp:\s+2 ")
+        self.assertEqual((s["stop"], s["result"]), ("", "Result=success ExecMainStatus=0"))
+        self.assertEqual((s["socket"], s["idle"]), ("", "ActiveState=inactive"))
+        self.assertEqual((s["first"], s["active"]), ("200", "ActiveState=active"))
+        self.assertEqual(s["restart"], "200", "a restart refuses nobody")
+        # A configuration that is wrong is told once, not tried again and again.
+        self.assertRegex(s["refused"], r"NRestarts=0 ExecMainStatus=2 ActiveState=failed$")
+        self.assertIn("nonsense: no such setting", s["journal"])
+        keys.unlink()
+        (self.root / CONFIG).write_text("sandbox: true\n")
+
     def check_upgrade(self):
-        self.inside("env", "DPKG_MAINTSCRIPT_PACKAGE=mailhatch", "deb-systemd-helper", "enable", "mailhatch.service")
+        self.inside("systemctl", "enable", "mailhatch.service")
         (self.root / "etc/mailhatch/secrets/smtp").write_text("secret\n")
         self.later_version()
         self.inside("dpkg", "--force-confdef", "--force-confold", "-i", "/later.deb")
@@ -135,11 +208,12 @@ class Life(unittest.TestCase):
         self.assertEqual(len(self.enabled()), 1, "what was enabled stays so")
 
     def check_removal(self):
-        (self.root / "var/lib/private/mailhatch").mkdir(parents=True)
+        self.assertTrue((self.root / "var/lib/private/mailhatch").is_dir(), "the state directory stays until the purge")
         self.inside("dpkg", "-r", "mailhatch")
         self.assertFalse((self.root / "usr/bin/mailhatch").exists())
         self.assertTrue((self.root / CONFIG).exists())
         self.inside("dpkg", "-P", "mailhatch")
         for path in ("etc/mailhatch", "var/lib/private/mailhatch", "lib/systemd/system/mailhatch.service"):
             self.assertFalse((self.root / path).exists(), path)
+        self.assertFalse((self.root / "var/lib/mailhatch").is_symlink())
         self.assertEqual(self.enabled(), [])
