@@ -208,7 +208,7 @@ static int make_halls(struct api *a)
     for (size_t i = 0; i < a->n_halls; i++) {
         struct desk *desk = service_desk(a->service, i);
         a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk), .auth = a->auth,
-                                    .work = a->work, .diagnoses = a->diagnoses, .http = http_new(desk_loop(desk)),
+                                    .work = a->work, .runs = a->runs, .http = http_new(desk_loop(desk)),
                                     .stop = {.on_msg = on_stop}};
         ok = ok && a->halls[i].http;
     }
