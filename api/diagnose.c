@@ -45,6 +45,7 @@ static enum outcome_code judge(struct hall *h, struct http_request *r, const cha
 
 static void on_done(struct diagnosis_run *run)
 {
+    const struct diagnosis_setup setup = {.relay = &run->settings->c};
     struct http_request *r = run->ctx;
     struct bytes_buf json;
 
@@ -53,7 +54,7 @@ static void on_done(struct diagnosis_run *run)
         return;
     }
     bytes_buf_init(&json, 0);
-    diagnosis_write(&run->d, &json);
+    diagnosis_write(&run->d, &setup, &json);
     answer_json(r, 200, &json);
 }
 

@@ -266,41 +266,45 @@ static void add_facts(struct bytes_buf *out, const struct diagnosis *d)
 
 /* ---- the report ---- */
 
-static void add_written(struct bytes_buf *out, const char *lead, const struct diagnosis *d,
-                        void (*write)(const struct diagnosis *d, struct bytes_buf *out))
+static void add_buf(struct bytes_buf *out, const char *lead, struct bytes_buf *text)
 {
-    struct bytes_buf text;
-
-    bytes_buf_init(&text, 0);
-    write(d, &text);
-    json_out_member(out, lead, text.n ? text.p : NULL);
-    bytes_buf_deinit(&text);
+    json_out_member(out, lead, text->n ? text->p : NULL);
+    bytes_buf_deinit(text);
+    bytes_buf_init(text, 0);
 }
 
-static void add_suggestion(struct bytes_buf *out, const struct diagnosis *d)
+static void add_suggestion(struct bytes_buf *out, const struct diagnosis *d, const struct diagnosis_setup *setup)
 {
     const struct diagnose_suggestion *g = &d->suggestion;
+    struct bytes_buf text;
 
     bytes_buf_add_str(out, ",\"suggested_config\":");
-    if (!g->known) {
+    if (!diagnosis_has_suggestion(d)) {
         bytes_buf_add_str(out, "null");
         return;
     }
-    add_bool(out, "{\"changed\":", g->changed);
+    add_bool(out, "{\"changed\":", g->changed || g->needs_user);
     add_bool(out, ",\"login_checked\":", g->login_checked);
-    json_out_member(out, ",\"why\":", g->why);
-    add_written(out, ",\"yaml\":", d, diagnosis_write_yaml);
-    add_written(out, ",\"env\":", d, diagnosis_write_env);
+    json_out_member(out, ",\"why\":", diagnosis_why(d));
+    bytes_buf_init(&text, 0);
+    diagnosis_write_yaml(d, setup, &text);
+    add_buf(out, ",\"yaml\":", &text);
+    diagnosis_write_env(d, setup, &text);
+    add_buf(out, ",\"env\":", &text);
     if (g->needs_ca_file) {
-        add_written(out, ",\"ca_file\":", d, diagnosis_write_ca_file);
+        diagnosis_write_ca_file(d, &text);
+        add_buf(out, ",\"ca_file\":", &text);
         json_out_member(out, ",\"ca_pem\":", d->chain.anchor_pem);
         json_out_member(out, ",\"ca_sha256\":", g->anchor_sha256);
     }
+    bytes_buf_deinit(&text);
     bytes_buf_add_char(out, '}');
 }
 
-void diagnosis_write(const struct diagnosis *d, struct bytes_buf *out)
+void diagnosis_write(const struct diagnosis *d, const struct diagnosis_setup *setup, struct bytes_buf *out)
 {
+    struct bytes_buf text;
+
     json_out_member(out, "{\"relay\":", d->relay);
     json_out_member(out, ",\"host\":", d->host);
     add_number(out, ",\"port\":", d->port);
@@ -312,9 +316,30 @@ void diagnosis_write(const struct diagnosis *d, struct bytes_buf *out)
     json_out_member(out, ",\"failed_at\":", d->ok || d->failed_at == DIAGNOSE_STEP_COUNT
                     ? NULL : diagnose_step_name(d->failed_at));
     json_out_member(out, ",\"code\":", d->ok ? NULL : code_of(&d->outcome));
-    add_written(out, ",\"conclusion\":", d, diagnosis_write_conclusion);
-    add_suggestion(out, d);
+    bytes_buf_init(&text, 0);
+    diagnosis_write_conclusion(d, &text);
+    add_buf(out, ",\"conclusion\":", &text);
+    bytes_buf_deinit(&text);
+    add_suggestion(out, d, setup);
     add_steps(out, d);
     add_facts(out, d);
     bytes_buf_add_char(out, '}');
+}
+
+void diagnosis_add_differences(struct bytes_buf *report, const char *lines)
+{
+    bool any = false;
+
+    if (report->failed || !report->n)
+        return;
+    report->n--;                        /* the closing brace */
+    bytes_buf_add_str(report, ",\"differences\":[");
+    for (size_t n; *lines; lines += n + (lines[n] == '\n')) {
+        n = strcspn(lines, "\n");
+        if (any)
+            bytes_buf_add_char(report, ',');
+        json_out_string(report, bytes_view(lines, n));
+        any = true;
+    }
+    bytes_buf_add_str(report, "]}");
 }

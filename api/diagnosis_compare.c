@@ -27,6 +27,36 @@ static void compare_text(struct comparison *c, const char *what, const char *the
         differ(c, what, there, here, means);
 }
 
+/* Greetings carry dates, counters and ids: another number is no other server. */
+static bool is_same_greeting(const char *a, const char *b)
+{
+    while (*a || *b) {
+        size_t na = strspn(a, "0123456789"), nb = strspn(b, "0123456789");
+        if ((na > 0) != (nb > 0) || (!na && *a != *b))
+            return false;
+        a += na ? na : 1;
+        b += nb ? nb : 1;
+    }
+    return true;
+}
+
+static void compare_greeting(struct comparison *c)
+{
+    const char *there = c->there->banner, *here = c->here->banner;
+    char slow[2][16];
+
+    if (there[0] && here[0] && !is_same_greeting(there, here))
+        differ(c, "banner", there, here, "Another server answers, or something on the way writes it anew.");
+    else if (!there[0] != !here[0])
+        differ(c, "banner", there, here, NULL);
+    if (c->here->banner_ms < 2000 || c->here->banner_ms / 4 < c->there->banner_ms)
+        return;
+    snprintf(slow[0], sizeof(slow[0]), "%u ms", c->there->banner_ms);
+    snprintf(slow[1], sizeof(slow[1]), "%u ms", c->here->banner_ms);
+    differ(c, "time of the greeting", slow[0], slow[1],
+           "The relay looks up this machine's address, or waits before it greets a stranger.");
+}
+
 /* ---- result ---- */
 
 static const char *result(const struct diagnosis *d)
@@ -97,8 +127,8 @@ static void add_missing(struct comparison *c, const char *what, const char *has,
 
     for (at += *at == '\n'; *at; at += strcspn(at, "\n"), at += *at == '\n') {
         struct bytes_view line = bytes_view(at, strcspn(at, "\n"));
-        if (has_line(lacks, line))
-            continue;
+        if (has_line(lacks, line) || bytes_starts_nocase(line, "AUTH ") || bytes_starts_nocase(line, "AUTH="))
+            continue;                   /* AUTH is compared by itself */
         bytes_buf_printf(c->out, "%s: only %s: %.*s%s%s\n", what, who, (int)line.n, line.p,
                          means && bytes_equal_nocase(line, bytes_view_str("STARTTLS")) ? ". " : "",
                          means && bytes_equal_nocase(line, bytes_view_str("STARTTLS")) ? means : "");
@@ -113,6 +143,17 @@ static void compare_ehlo(struct comparison *c, const char *what, const struct di
         return;                         /* the result says why */
     add_missing(c, what, there->reply, here->reply, c->there_name, "Something on the way removes it here.");
     add_missing(c, what, here->reply, there->reply, c->here_name, NULL);
+}
+
+static void compare_auth(struct comparison *c)
+{
+    const struct diagnosis *there = c->there, *here = c->here;
+
+    if (there->ehlo.have && here->ehlo.have)
+        compare_text(c, "AUTH before TLS", there->ehlo.caps.auth_list, here->ehlo.caps.auth_list, NULL);
+    if (there->ehlo_tls.have && here->ehlo_tls.have)
+        compare_text(c, "AUTH", there->ehlo_tls.caps.auth_list, here->ehlo_tls.caps.auth_list,
+                     "The relay offers other mechanisms to this network, or it is another relay.");
 }
 
 /* ---- TLS ---- */
@@ -181,9 +222,10 @@ unsigned diagnosis_compare(const struct diagnosis *there, const struct diagnosis
         differ(&c, "port", ports[0], ports[1], NULL);
     }
     compare_addresses(&c);
-    compare_text(&c, "banner", there->banner, here->banner, NULL);
+    compare_greeting(&c);
     compare_ehlo(&c, "EHLO", &there->ehlo, &here->ehlo);
     compare_ehlo(&c, "EHLO under TLS", &there->ehlo_tls, &here->ehlo_tls);
+    compare_auth(&c);
     compare_text(&c, "TLS", there->tls_version, here->tls_version, NULL);
     compare_text(&c, "cipher", there->tls_cipher, here->tls_cipher, NULL);
     compare_versions(&c);

@@ -3,7 +3,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a diagnosis suggests, as a configuration that can be pasted. */
+/* What a diagnosis suggests, as a configuration that can be pasted: with all that was configured before, so that it may
+ * stand in its place. */
+
+struct setting {
+    const char *name, *value, *remark;  /* remark: NULL, or a few words behind it */
+};
+
+struct walk {
+    const struct diagnosis *d;
+    const struct diagnosis_setup *setup;
+    struct bytes_buf *out;
+    void (*add)(struct walk *w, const struct setting *s);
+};
+
+bool diagnosis_has_suggestion(const struct diagnosis *d)
+{
+    return d->suggestion.known || d->suggestion.needs_user;
+}
+
+const char *diagnosis_why(const struct diagnosis *d)
+{
+    return d->suggestion.why[0] ? d->suggestion.why : "The relay wants a login, and none is configured.";
+}
 
 /* A file beside the one who starts mailhatch; nothing of the host's name can lead elsewhere. */
 void diagnosis_write_ca_file(const struct diagnosis *d, struct bytes_buf *out)
@@ -13,82 +35,162 @@ void diagnosis_write_ca_file(const struct diagnosis *d, struct bytes_buf *out)
     bytes_buf_add_str(out, "-ca.pem");
 }
 
-static void add_url(const struct diagnose_suggestion *g, struct bytes_buf *out)
+/* ---- the settings, in their order ---- */
+
+static void add(struct walk *w, const char *name, const char *value, const char *remark)
 {
+    if (value && *value)
+        w->add(w, &(struct setting){name, value, remark});
+}
+
+static void add_url(struct walk *w)
+{
+    const struct diagnose_suggestion *g = &w->d->suggestion;
     bool literal = strchr(g->host, ':') != NULL;
+    char url[300];
 
-    bytes_buf_printf(out, "%s://%s%s%s:%u%s", g->tls_mode == SMTP_TLS_IMPLICIT ? "smtps" : "smtp", literal ? "[" : "",
-                     g->host, literal ? "]" : "", g->port, g->tls_mode == SMTP_TLS_NONE ? "?tls=none" : "");
+    snprintf(url, sizeof(url), "%s://%s%s%s:%u%s", g->tls_mode == SMTP_TLS_IMPLICIT ? "smtps" : "smtp",
+             literal ? "[" : "", g->host, literal ? "]" : "", g->port,
+             g->tls_mode == SMTP_TLS_NONE ? "?tls=none" : "");
+    add(w, "url", url, NULL);
 }
 
-/* In double quotes, as YAML and a shell read it alike; a user's name has no control characters. */
-static void add_quoted(const char *text, struct bytes_buf *out)
+/* Never the password itself: the file that it is in, or where it stays. */
+static void add_login(struct walk *w)
 {
-    bytes_buf_add_char(out, '"');
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            bytes_buf_add_char(out, '\\');
-        bytes_buf_add_char(out, *text);
-    }
-    bytes_buf_add_char(out, '"');
-}
+    const struct diagnosis_setup *s = w->setup;
+    char remark[200];
 
-void diagnosis_write_yaml(const struct diagnosis *d, struct bytes_buf *out)
-{
-    const struct diagnose_suggestion *g = &d->suggestion;
-
-    if (!g->known)
+    if (!w->d->suggestion.has_user) {
+        if (w->d->suggestion.needs_user) {
+            add(w, "user", "ACCOUNT", "the one at this relay,");
+            add(w, "password_file", "/path/to/the/password", "and the file with its password");
+        }
         return;
-    bytes_buf_printf(out, "relays:\n  %s:\n    url: \"", d->relay[0] ? d->relay : "default");
-    add_url(g, out);
-    bytes_buf_add_str(out, "\"\n");
-    if (g->has_user) {
-        bytes_buf_add_str(out, "    user: ");
-        add_quoted(d->user, out);
-        bytes_buf_add_str(out, "        # its password stays where it is: password_file or password\n");
-    } else if (g->needs_user) {
-        bytes_buf_add_str(out, "    # this relay wants a login: add user and password_file\n");
     }
-    if (g->needs_ca_file) {
-        bytes_buf_add_str(out, "    ca_file: \"");
-        diagnosis_write_ca_file(d, out);
-        bytes_buf_add_str(out, "\"\n");
-    }
-    if (g->banner_timeout_ms)
-        bytes_buf_printf(out, "    banner_timeout: %ums\n", g->banner_timeout_ms);
+    if (s->password_file)
+        remark[0] = '\0';
+    else if (s->password_from)
+        snprintf(remark, sizeof(remark), "its password stays in %s", s->password_from);
+    else
+        snprintf(remark, sizeof(remark), "its password stays where it is: password_file or password");
+    add(w, "user", w->d->user, remark[0] ? remark : NULL);
+    add(w, "password_file", s->password_file, NULL);
 }
 
-/* A shell would change these in double quotes. */
-static void add_shell_quoted(const char *text, struct bytes_buf *out)
+static void add_trust(struct walk *w)
 {
-    bytes_buf_add_char(out, '\'');
-    for (; *text; text++)
-        if (*text == '\'')
-            bytes_buf_add_str(out, "'\\''");
-        else
-            bytes_buf_add_char(out, *text);
-    bytes_buf_add_char(out, '\'');
-}
+    const struct relay_config *c = w->setup->relay;
+    struct bytes_buf file;
 
-void diagnosis_write_env(const struct diagnosis *d, struct bytes_buf *out)
-{
-    const struct diagnose_suggestion *g = &d->suggestion;
-
-    if (!g->known || (d->relay[0] && strcmp(d->relay, "default") != 0))
+    bytes_buf_init(&file, 0);
+    if (w->d->suggestion.needs_ca_file) {
+        diagnosis_write_ca_file(w->d, &file);
+        add(w, "ca_file", file.p, NULL);
+    } else if (c) {
+        add(w, "ca_file", c->ca_file, NULL);
+    }
+    bytes_buf_deinit(&file);
+    if (!c)
         return;
-    bytes_buf_add_str(out, "export MAILHATCH_RELAY_URL='");
-    add_url(g, out);
-    bytes_buf_add_str(out, "'\n");
-    if (g->has_user) {
-        bytes_buf_add_str(out, "export MAILHATCH_RELAY_USER=");
-        add_shell_quoted(d->user, out);
-        bytes_buf_add_str(out, "        # MAILHATCH_RELAY_PASSWORD_FILE as before\n");
+    add(w, "crl_file", c->crl_file, NULL);
+    add(w, "pins", c->pins, NULL);
+    add(w, "ehlo_name", c->ehlo_name, NULL);
+}
+
+static void add_number(struct walk *w, const char *name, uint64_t value, const char *unit)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%llu%s", (unsigned long long)value, unit);
+    add(w, name, text, NULL);
+}
+
+/* Those that are not as by default. */
+static void add_numbers(struct walk *w)
+{
+    const struct diagnose_suggestion *g = &w->d->suggestion;
+    struct relay_config defaults;
+    const struct relay_config *c = w->setup->relay ? w->setup->relay : &defaults;
+
+    relay_config_init(&defaults);
+    const struct {
+        const char *name;
+        uint64_t value, usual;
+        const char *unit;
+    } rows[] = {
+        {"max_sessions", c->max_sessions, defaults.max_sessions, ""},
+        {"mails_per_session", c->mails_per_session, defaults.mails_per_session, ""},
+        {"min_idle", c->min_idle, defaults.min_idle, ""},
+        {"loops", c->loops, defaults.loops, ""},
+        {"pipeline_depth", c->pipeline_depth, defaults.pipeline_depth, ""},
+        {"dns_timeout", c->dns_ms, defaults.dns_ms, "ms"},
+        {"connect_timeout", c->connect_ms, defaults.connect_ms, "ms"},
+        {"connect_total_timeout", c->connect_total_ms, defaults.connect_total_ms, "ms"},
+        {"banner_timeout", g->banner_timeout_ms ? g->banner_timeout_ms : c->timeouts.banner, defaults.timeouts.banner,
+         "ms"},
+        {"tls_timeout", c->timeouts.tls, defaults.timeouts.tls, "ms"},
+        {"command_timeout", c->timeouts.command, defaults.timeouts.command, "ms"},
+        {"write_timeout", c->timeouts.write_stall, defaults.timeouts.write_stall, "ms"},
+        {"final_reply_timeout", c->timeouts.final_reply, defaults.timeouts.final_reply, "ms"},
+        {"idle_timeout", c->idle_ms, defaults.idle_ms, "ms"},
+        {"lifetime", c->lifetime_ms, defaults.lifetime_ms, "ms"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].value != rows[i].usual)
+            add_number(w, rows[i].name, rows[i].value, rows[i].unit);
+}
+
+static void walk(struct walk *w)
+{
+    add_url(w);
+    add_login(w);
+    add_trust(w);
+    add_numbers(w);
+}
+
+/* ---- the two forms ---- */
+
+/* In double quotes; a setting has no control characters. */
+static void add_yaml(struct walk *w, const struct setting *s)
+{
+    bool plain = strspn(s->value, "0123456789ms") == strlen(s->value) && *s->value <= '9';
+
+    bytes_buf_printf(w->out, "    %s: %s", s->name, plain ? "" : "\"");
+    for (const char *c = s->value; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            bytes_buf_add_char(w->out, '\\');
+        bytes_buf_add_char(w->out, *c);
     }
-    if (g->needs_ca_file) {
-        bytes_buf_add_str(out, "export MAILHATCH_RELAY_CA_FILE='");
-        diagnosis_write_ca_file(d, out);
-        bytes_buf_add_str(out, "'\n");
+    bytes_buf_printf(w->out, "%s%s%s\n", plain ? "" : "\"", s->remark ? "        # " : "", s->remark ? s->remark : "");
+}
+
+void diagnosis_write_yaml(const struct diagnosis *d, const struct diagnosis_setup *setup, struct bytes_buf *out)
+{
+    if (!diagnosis_has_suggestion(d))
+        return;
+    bytes_buf_printf(out, "relays:\n  %s:\n", d->relay[0] ? d->relay : "default");
+    walk(&(struct walk){.d = d, .setup = setup, .out = out, .add = add_yaml});
+}
+
+/* A shell changes nothing in single quotes. */
+static void add_env(struct walk *w, const struct setting *s)
+{
+    bytes_buf_add_str(w->out, "export MAILHATCH_RELAY_");
+    for (const char *c = s->name; *c; c++)
+        bytes_buf_add_char(w->out, *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c);
+    bytes_buf_add_str(w->out, "='");
+    for (const char *c = s->value; *c; c++) {
+        if (*c == '\'')
+            bytes_buf_add_str(w->out, "'\\'");
+        bytes_buf_add_char(w->out, *c);
     }
-    if (g->banner_timeout_ms)
-        bytes_buf_printf(out, "export MAILHATCH_RELAY_BANNER_TIMEOUT=%ums\n", g->banner_timeout_ms);
+    bytes_buf_printf(w->out, "'%s%s\n", s->remark ? "        # " : "", s->remark ? s->remark : "");
+}
+
+void diagnosis_write_env(const struct diagnosis *d, const struct diagnosis_setup *setup, struct bytes_buf *out)
+{
+    if (!diagnosis_has_suggestion(d) || (d->relay[0] && strcmp(d->relay, "default") != 0))
+        return;
+    walk(&(struct walk){.d = d, .setup = setup, .out = out, .add = add_env});
 }

@@ -25,11 +25,11 @@ static bool is_about_relay(const struct send_result *result)
     return result->relay && (result->outcome.stage > STAGE_QUEUE || result->outcome.code == OUTCOME_RELAY_UNAVAILABLE);
 }
 
-static void end(struct failed_send *f, const struct diagnosis *d)
+static void end(struct failed_send *f, const struct diagnosis_run *run)
 {
     bytes_buf_add_str(&f->text, ",\"diagnosis\":");
-    if (d)
-        diagnosis_write(d, &f->text);
+    if (run)
+        diagnosis_write(&run->d, &(struct diagnosis_setup){.relay = &run->settings->c}, &f->text);
     else
         bytes_buf_add_str(&f->text, "null");
     bytes_buf_add_char(&f->text, '}');
@@ -39,7 +39,7 @@ static void end(struct failed_send *f, const struct diagnosis *d)
 
 static void on_done(struct diagnosis_run *run)
 {
-    end(run->ctx, run->d.canceled ? NULL : &run->d);
+    end(run->ctx, run->d.canceled ? NULL : run);
 }
 
 /* What the mail's envelope met, a look at the same envelope shows best; a refused password is not shown once more. */

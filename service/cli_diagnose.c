@@ -8,6 +8,7 @@
 #include "smtp/crypto.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct command {
     struct config_url url;              /* of such a target */
     char password[PASSWORD_MAX];
     struct relay_config relay;
+    struct diagnosis_setup setup;
     uint32_t total_ms, watch_s;
     struct diagnose_text text;
     struct diagnosis *d, *before, *saved;
@@ -89,7 +91,7 @@ static void print_help(void)
            "  mailhatch diagnose --compare test.json           what is different there\n\n"
            "Exit status: 0 it works, 1 no diagnosis, 2 usage or configuration; else where it ends: 10 config, 11 dns,\n"
            "12 connect, 13 tls, 14 banner, 15 ehlo, 16 starttls, 17 certificate, 18 auth, 19 mail, 20 rcpt, 21 the\n"
-           "mail itself, 22 no time left.\n");
+           "mail itself, 22 no time left, or interrupted. With --watch that of the last look.\n");
 }
 
 static int usage(const char *fmt, const char *what)
@@ -144,8 +146,8 @@ static int read_arguments(struct wanted *w, int argc, char **argv)
     }
     if (w->send && !w->to)
         return usage("%s needs --to", "--send");
-    if (w->json && (w->watch || w->quiet))
-        return usage("--json goes with neither %s", "--watch nor --quiet");
+    if (w->json && w->quiet)
+        return usage("--json does not go with %s", "--quiet");
     return 0;
 }
 
@@ -171,16 +173,45 @@ static bool is_host(const char *target)
     return target && (strpbrk(target, ".:/[") || strcmp(target, "localhost") == 0);
 }
 
+static bool take_relay(struct command *c, const struct config *config, const char *name)
+{
+    const struct config_relay *r = NULL;
+    size_t password = (size_t)(option_find(&option_relay, "password") - option_relay.rows);
+
+    for (size_t i = 0; i < config->n_relays && !r; i++)
+        if (!name || strcmp(config->relays[i].name, name) == 0)
+            r = &config->relays[i];
+    if (!r)
+        return false;
+    c->relay = r->c;
+    c->setup.password_file = r->password_file;
+    c->setup.password_from = r->sources[password].where;
+    return true;
+}
+
+/* A relay's name may look like a host's. */
+static bool is_configured(struct command *c)
+{
+    struct config_errors errors;
+
+    config_errors_init(&errors);
+    if (config_load(c->w.n_rest, c->w.rest, &c->config, &errors) != 0)
+        c->config = NULL;
+    config_errors_deinit(&errors);
+    if (c->config && take_relay(c, c->config, c->w.target))
+        return true;
+    config_free(c->config);
+    c->config = NULL;
+    return false;
+}
+
 static int find_relay(struct command *c)
 {
     const char *name = c->w.target ? c->w.target : c->config->default_relay;
     struct option_guess g;
 
-    for (size_t i = 0; i < c->config->n_relays; i++)
-        if (!name || strcmp(c->config->relays[i].name, name) == 0) {
-            c->relay = c->config->relays[i].c;
-            return 0;
-        }
+    if (take_relay(c, c->config, name))
+        return 0;
     option_guess_start(&g, name);
     for (size_t i = 0; i < c->config->n_relays; i++)
         option_guess_try(&g, c->config->relays[i].name);
@@ -226,6 +257,8 @@ static int read_password(struct command *c)
     if (!is_stdin)
         fclose(f);
     c->relay.password = c->password;
+    c->setup.password_file = is_stdin ? NULL : c->w.password_file;
+    c->setup.password_from = NULL;
     return 0;
 }
 
@@ -267,12 +300,13 @@ static int settle(struct command *c)
         read_seconds(c->w.watch, "--watch", 86400, &c->watch_s) < 0)
         return -1;
     c->total_ms *= 1000;
-    if (is_host(c->w.target)) {
+    c->setup.relay = &c->relay;
+    if (is_host(c->w.target) && !is_configured(c)) {
         if (c->w.n_rest)
             return usage("%s is an option of the configuration, and a host needs none", c->w.rest[0]);
         if (from_host(c) < 0)
             return -1;
-    } else {
+    } else if (!c->config) {
         c->config = startup_load(c->w.n_rest, c->w.rest, true);
         if (!c->config)
             return -1;
@@ -293,6 +327,15 @@ static void on_step(void *ctx, const struct diagnosis *d, unsigned index)
     diagnose_text_step(&c->text, d, index);
 }
 
+/* A second Ctrl-C ends the program at once. */
+static atomic_bool canceled;
+
+static void on_interrupt(int signo)
+{
+    (void)signo;
+    canceled = true;
+}
+
 static void on_trace(void *ctx, bool from_client, uint32_t ms, const char *line)
 {
     (void)ctx;
@@ -311,6 +354,7 @@ static void run(struct command *c, struct diagnosis *d, bool live)
         .tls_versions = c->w.tls_versions,
         .only_address = c->w.address,
         .total_ms = c->total_ms,
+        .cancel = &canceled,
         .on_step = live ? on_step : NULL,
         .on_trace = c->w.trace ? on_trace : NULL,
         .ctx = c,
@@ -360,12 +404,15 @@ static int exit_status(const struct diagnosis *d)
     return EXIT_NONE;
 }
 
-static void print_json(const struct diagnosis *d)
+/* differences: lines, or NULL. */
+static void print_json(const struct command *c, const struct diagnosis *d, const char *differences)
 {
     struct bytes_buf out;
 
     bytes_buf_init(&out, 0);
-    diagnosis_write(d, &out);
+    diagnosis_write(d, &c->setup, &out);
+    if (differences)
+        diagnosis_add_differences(&out, differences);
     printf("%s\n", bytes_buf_view(&out).p);
     bytes_buf_deinit(&out);
 }
@@ -415,16 +462,35 @@ static void print_differences(const struct diagnose_text *t, const char *text)
     }
 }
 
+/* "production" of /srv/reports/production.json. */
+static void name_of_file(const char *path, char out[64])
+{
+    const char *slash = strrchr(path, '/');
+    char *dot;
+
+    snprintf(out, 64, "%s", slash ? slash + 1 : path);
+    dot = strrchr(out, '.');
+    if (dot && dot != out)
+        *dot = '\0';
+}
+
 static void print_comparison(struct command *c)
 {
     struct bytes_buf out;
+    char name[64];
+    unsigned n;
 
+    name_of_file(c->w.compare, name);
     bytes_buf_init(&out, 0);
-    printf("\nCompared with %s (%s):\n", c->w.compare, c->saved->host);
-    if (diagnosis_compare(c->saved, c->d, "there", "here", &out) == 0)
-        printf("    nothing is different\n");
-    else
+    n = diagnosis_compare(c->saved, c->d, name, "here", &out);
+    if (c->w.json) {
+        print_json(c, c->d, bytes_buf_view(&out).p);
+    } else {
+        printf("\nCompared with %s (%s):\n", c->w.compare, c->saved->host);
+        if (n == 0)
+            printf("    nothing is different\n");
         print_differences(&c->text, bytes_buf_view(&out).p);
+    }
     bytes_buf_deinit(&out);
 }
 
@@ -442,24 +508,43 @@ static void print_line(const struct diagnosis *d)
     print_conclusion(d);
 }
 
-/* Until it is interrupted. */
-static void watch(struct command *c)
+static void look_again(struct command *c, bool first)
 {
-    for (bool first = true;; first = false) {
-        struct bytes_buf out;
+    struct bytes_buf out;
+
+    run(c, c->d, false);
+    if (canceled)
+        return;                         /* that it was interrupted is no change */
+    bytes_buf_init(&out, 0);
+    if (!first)
+        diagnosis_compare(c->before, c->d, "before", "now", &out);
+    if (c->w.json) {
+        print_json(c, c->d, bytes_buf_view(&out).p);
+    } else {
+        print_line(c->d);
+        print_differences(&c->text, bytes_buf_view(&out).p);
+    }
+    bytes_buf_deinit(&out);
+    fflush(stdout);
+}
+
+/* Until it is interrupted; the status is that of the last look. */
+static int watch(struct command *c)
+{
+    int status = EXIT_TIME;
+
+    for (bool first = true; !canceled; first = false) {
         struct diagnosis *swap = c->before;
         struct timespec pause = {.tv_sec = c->watch_s};
-        run(c, c->d, false);
-        print_line(c->d);
-        bytes_buf_init(&out, 0);
-        if (!first && diagnosis_compare(c->before, c->d, "before", "now", &out) > 0)
-            print_differences(&c->text, bytes_buf_view(&out).p);
-        bytes_buf_deinit(&out);
-        fflush(stdout);
+        look_again(c, first);
+        if (canceled)
+            break;
+        status = exit_status(c->d);
         c->before = c->d;
         c->d = swap;
         nanosleep(&pause, NULL);
     }
+    return status;
 }
 
 /* ---- the command ---- */
@@ -471,18 +556,21 @@ static int diagnose(struct command *c)
     if (c->w.compare && read_saved(c) < 0)
         return EXIT_USAGE;
     diagnose_text_init(&c->text, stdout);
+    if (c->w.trace)
+        c->text.terminal = false;       /* lines of the wire come in between */
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
     if (c->watch_s)
-        watch(c);
+        return watch(c);
     if (live)
         diagnose_text_head(&c->text, &c->relay);
     run(c, c->d, live);
-    if (c->w.json)
-        print_json(c->d);
+    if (c->w.json && !c->w.compare)
+        print_json(c, c->d, NULL);
     else if (c->w.quiet)
         print_conclusion(c->d);
-    else
-        diagnose_text_end(&c->text, c->d);
-    if (c->w.compare && !c->w.json)
+    else if (live)
+        diagnose_text_end(&c->text, c->d, &c->setup);
+    if (c->w.compare)
         print_comparison(c);
     return exit_status(c->d);
 }

@@ -171,30 +171,32 @@ static void lines(const struct diagnose_text *t, const char *text)
 
 static void authority(const struct diagnose_text *t, const struct diagnosis *d)
 {
+    const char *pem = d->chain.anchor_pem;
     struct bytes_buf file;
 
     bytes_buf_init(&file, 0);
     diagnosis_write_ca_file(d, &file);
-    fprintf(t->out, "\n  The authority's certificate, after its fingerprint (SHA-256) was compared:\n    %s\n\n",
-            d->suggestion.anchor_sha256);
-    fprintf(t->out, "    cat >%s <<'END'\n", file.p ? file.p : "ca.pem");
-    lines(t, d->chain.anchor_pem);
-    fputs("    END\n", t->out);
+    fprintf(t->out,
+            "\n  The authority's certificate, in that file; trust it only after its fingerprint (SHA-256)\n    %s\n"
+            "  was compared with what the relay's operator says:\n\ncat >%s <<'END'\n%s%sEND\n"
+            "openssl x509 -in %s -noout -subject -fingerprint -sha256\n",
+            d->suggestion.anchor_sha256, bytes_buf_view(&file).p, pem, pem[strlen(pem) - 1] == '\n' ? "" : "\n",
+            bytes_buf_view(&file).p);
     bytes_buf_deinit(&file);
 }
 
-static void suggestion(const struct diagnose_text *t, const struct diagnosis *d)
+static void suggestion(const struct diagnose_text *t, const struct diagnosis *d, const struct diagnosis_setup *setup)
 {
     struct bytes_buf yaml, env;
 
-    if (!d->suggestion.known || !d->suggestion.changed)
+    if (!diagnosis_has_suggestion(d) || !(d->suggestion.changed || d->suggestion.needs_user))
         return;
     bytes_buf_init(&yaml, 0);
     bytes_buf_init(&env, 0);
-    diagnosis_write_yaml(d, &yaml);
-    diagnosis_write_env(d, &env);
+    diagnosis_write_yaml(d, setup, &yaml);
+    diagnosis_write_env(d, setup, &env);
     fputs("\nSuggested configuration.", t->out);
-    wrap(t, 24, 0, d->suggestion.why);
+    wrap(t, 24, 0, diagnosis_why(d));
     fputs("\n  In the configuration file:\n", t->out);
     lines(t, yaml.p ? yaml.p : "");
     if (env.n) {
@@ -207,7 +209,7 @@ static void suggestion(const struct diagnose_text *t, const struct diagnosis *d)
     bytes_buf_deinit(&env);
 }
 
-void diagnose_text_end(const struct diagnose_text *t, const struct diagnosis *d)
+void diagnose_text_end(const struct diagnose_text *t, const struct diagnosis *d, const struct diagnosis_setup *setup)
 {
     struct bytes_buf conclusion;
 
@@ -218,6 +220,6 @@ void diagnose_text_end(const struct diagnose_text *t, const struct diagnosis *d)
     diagnosis_write_conclusion(d, &conclusion);
     wrap(t, 11, 0, bytes_buf_view(&conclusion).p);
     bytes_buf_deinit(&conclusion);
-    suggestion(t, d);
+    suggestion(t, d, setup);
     fflush(t->out);
 }

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+struct diagnosis_setup;
+
 struct diagnose_text {
     FILE *out;
     bool terminal, colours;
@@ -15,6 +17,6 @@ void diagnose_text_init(struct diagnose_text *t, FILE *out);    /* looks at out,
 void diagnose_text_head(const struct diagnose_text *t, const struct relay_config *c);
 void diagnose_text_step(const struct diagnose_text *t, const struct diagnosis *d, unsigned index);
 /* Findings, the conclusion, and a configuration where one is suggested. */
-void diagnose_text_end(const struct diagnose_text *t, const struct diagnosis *d);
+void diagnose_text_end(const struct diagnose_text *t, const struct diagnosis *d, const struct diagnosis_setup *setup);
 void diagnose_text_paragraph(const struct diagnose_text *t, int indent, const char *text);
 #endif

@@ -4,6 +4,9 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
+import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -11,10 +14,11 @@ import tempfile
 import unittest
 
 import harness
+import peer
 from harness import Gateway, mail
+from hint_case import shim
 from peer import ALL, Peer, close, hang, reply, send_bytes
-
-
+from test_connect import black_hole
 
 def run(*args, env=None, peer=None, cwd=None, text=None):
     """The finished process; with a peer its relay is configured as `default`."""
@@ -124,7 +128,7 @@ class TestUsage(Diagnose):
         for args, words in (
             (["--to"], "--to needs a value"),
             (["--send"], "--send needs --to"),
-            (["--json", "--quiet"], "neither --watch nor --quiet"),
+            (["--json", "--quiet"], "--json does not go with --quiet"),
             (["127.0.0.1:25", "127.0.0.1:26"], "one relay or host at a time"),
             (["127.0.0.1:25", "--timeout", "soon"], "--timeout wants a number of seconds"),
             (["127.0.0.1:25", "--tls", "maybe"], "starttls, implicit or none"),
@@ -237,7 +241,7 @@ class TestStatuses(Diagnose):
 class TestSuggestions(Diagnose):
     """Each fault that a configuration can mend: the suggestion is pasted, and a mail goes out."""
 
-    def mends(self, peer, *args, env=None, code=None, secret=harness.PASSWORD):
+    def mends(self, peer, *args, env=None, code=None, secret=harness.PASSWORD, shown=None):
         with tempfile.TemporaryDirectory() as directory, peer as p:
             r = self.report("--timeout", "40", *args, env=env, cwd=directory)
             if code:
@@ -246,32 +250,34 @@ class TestSuggestions(Diagnose):
             self.assertTrue(suggested and suggested["changed"], r["conclusion"])
             for form in ("yaml", "env"):
                 with self.subTest(form=form):
-                    self.paste(p, suggested, form, env or {}, directory, secret)
+                    self.paste(p, suggested, form, directory, secret, shown)
 
-    def paste(self, p, suggested, form, env, directory, secret):
+    def paste(self, p, suggested, form, directory, secret, shown=None):
+        """Nothing but the suggestion, and the password where it is not the suggestion's."""
         before = len(p.mails)
-        settings = {k: v for k, v in env.items() if not k.endswith(("_URL", "_TLS", "_BANNER_TIMEOUT"))}
-        settings["MAILHATCH_RELAY_PASSWORD"] = secret
-        settings.setdefault("MAILHATCH_RELAY_CA_FILE", harness.cert_path("ca.pem"))
+        settings = {"MAILHATCH_RELAY_PASSWORD": secret} if secret else {}
         if suggested.get("ca_file"):
-            path = os.path.join(directory, suggested["ca_file"])
-            pathlib.Path(path).write_text(suggested["ca_pem"])
-            settings["MAILHATCH_RELAY_CA_FILE"] = path
+            pathlib.Path(directory, suggested["ca_file"]).write_text(suggested["ca_pem"])
+        text = suggested[form]
+        for word, value in (shown or {}).items():
+            self.assertIn(word, text)
+            text = text.replace(word, value)
         if form == "yaml":
             path = os.path.join(directory, "mailhatch.yaml")
-            pathlib.Path(path).write_text(suggested["yaml"])
+            pathlib.Path(path).write_text(text)
             settings["MAILHATCH_CONFIG"] = path
         else:
-            for line in suggested["env"].splitlines():
-                name, value = line.removeprefix("export ").split("  ")[0].split("=", 1)
-                if name != "MAILHATCH_RELAY_CA_FILE":
-                    settings[name] = value.strip("'")
-        if "user" not in suggested["yaml"]:
-            settings.pop("MAILHATCH_RELAY_PASSWORD")
+            settings.update(self.as_a_shell_reads(text))
         with Gateway(settings, cwd=directory) as g:
             answer = g.post(mail())
             self.assertEqual(answer.status, 200, repr(answer))
         self.assertEqual(len(p.mails), before + 1)
+
+    @staticmethod
+    def as_a_shell_reads(text):
+        done = subprocess.run(["env", "-i", "sh", "-c", text + "\nenv -0"], capture_output=True, text=True, check=True)
+        return {n: v for n, v in (pair.split("=", 1) for pair in done.stdout.split("\0") if pair)
+                if n.startswith("MAILHATCH_")}
 
     def url(self, p, scheme="smtp"):
         return {
@@ -309,7 +315,126 @@ class TestSuggestions(Diagnose):
         self.mends(p, "--address", "127.0.0.1", env=env, code="tls_cert_name_mismatch")
 
 
+    def test_a_private_authority_that_is_sent(self):
+        with open(harness.cert_path("private.pem"), "w", encoding="ascii") as f:
+            f.write(pathlib.Path(harness.cert_path("unknownca.pem")).read_text())
+            f.write(pathlib.Path(harness.cert_path("otherca.pem")).read_text())
+        shutil.copy(harness.cert_path("unknownca.key"), harness.cert_path("private.key"))
+        p = Peer(cert="private")
+        self.mends(p, env=self.url(p), code="tls_cert_untrusted")
+
+    def test_all_that_was_configured_is_kept(self):
+        """A name with quotes, a file with the password, a revocation list, times: and none of it is lost."""
+        with tempfile.TemporaryDirectory() as directory:
+            secret = os.path.join(directory, "it's a \"secret\"")
+            pathlib.Path(secret).write_text(harness.PASSWORD)
+            p = Peer(tls_mode="implicit")
+            env = {**self.url(p), "MAILHATCH_RELAY_PASSWORD_FILE": secret,
+                   "MAILHATCH_RELAY_EHLO_NAME": "app.example.org",
+                   "MAILHATCH_RELAY_CRL_FILE": harness.cert_path("ca.crl"), "MAILHATCH_RELAY_COMMAND_TIMEOUT": "7s",
+                   "MAILHATCH_RELAY_MAX_SESSIONS": "3"}
+            del env["MAILHATCH_RELAY_PASSWORD"]
+            self.mends(p, env=env, code="plaintext_on_tls_port", secret=None)
+        said = [c for s in p.sessions for c in s.commands if c.startswith("EHLO")]
+        self.assertEqual(set(said), {"EHLO app.example.org"})
+
+    def test_the_suggestion_names_the_setting_of_the_password(self):
+        p = Peer(tls_mode="implicit")
+        with p:
+            r = self.report(env=self.url(p))
+        for form in ("yaml", "env"):
+            self.assertIn("# its password stays in MAILHATCH_RELAY_PASSWORD", r["suggested_config"][form])
+        self.assertNotIn("command_timeout", r["suggested_config"]["yaml"])
+
+    def test_a_login_is_missing(self):
+        def only_after_login(s):
+            s.act(peer.default if s.user else "530 5.7.0 Authentication required")
+
+        p = Peer(on={"mail": only_after_login})
+        env = self.url(p)
+        env["MAILHATCH_RELAY_URL"] = env["MAILHATCH_RELAY_URL"].replace("ann@", "")
+        del env["MAILHATCH_RELAY_PASSWORD"]
+        with tempfile.NamedTemporaryFile("w") as secret:
+            secret.write(harness.PASSWORD)
+            secret.flush()
+            self.mends(p, "--to", "bob@example.net", env=env, code="auth_required", secret=None,
+                       shown={"ACCOUNT": "ann", "/path/to/the/password": secret.name})
+
+    def test_another_port(self):
+        """587 and 465 of one host, as in real life: the shim leads both to the peer, which speaks STARTTLS."""
+        p = Peer(cert="named")
+        env = {**self.url(p), **shim(p.port), "MAILHATCH_RELAY_URL": "smtps://ann@relay.example.com:587"}
+        with p:
+            r = self.report(status=13, env=env)
+        self.assertIn("port_for_other_mode", self.found(r))
+        self.assertIn("dns_local", self.found(r))
+        self.assertIn('url: "smtp://relay.example.com:587"', r["suggested_config"]["yaml"])
+
+    def test_the_command_that_writes_the_authority(self):
+        """What is printed for a person is pasted into a shell."""
+        p = Peer(cert="selfsigned")
+        env = self.url(p)
+        del env["MAILHATCH_RELAY_CA_FILE"]
+        with tempfile.TemporaryDirectory() as directory, p:
+            text = run(env=env, cwd=directory).stdout
+            shell = text[text.index("cat >"):]
+            done = subprocess.run(["sh", "-ec", shell], cwd=directory, capture_output=True, text=True, check=True)
+            written = pathlib.Path(directory, "localhost-ca.pem").read_text()
+        self.assertEqual(written.strip(), pathlib.Path(harness.cert_path("selfsigned.pem")).read_text().strip())
+        fingerprint = done.stdout.split("Fingerprint=")[1].strip().replace(":", "").lower()
+        self.assertIn(fingerprint, text)
+
+
 class TestFindings(Diagnose):
+    def shimmed(self, name, *args, port=587, peer_port=None, env=None):
+        settings = shim(peer_port) if peer_port else {k: v for k, v in shim(0).items() if k != "SHIM_PORT"}
+        return self.report("%s.shim.invalid:%d" % (name, port), *args, "--ca-file", harness.cert_path("ca.pem"),
+                           env={**settings, **(env or {})})
+
+    def test_one_of_two_addresses(self):
+        with Peer() as p:
+            self.assertIn("address_broken", self.found(self.shimmed("two", port=p.port)))
+
+    def test_public_and_private_addresses(self):
+        with Peer() as p:
+            self.assertIn("dns_split", self.found(self.shimmed("split", peer_port=p.port)))
+
+    def test_a_slow_look_up(self):
+        with Peer() as p:
+            r = self.shimmed("late", port=p.port)
+        self.assertIn("dns_slow", self.found(r))
+        self.assertGreater(self.step(r, "dns")["ms"], 1000)
+
+    def test_no_address(self):
+        r = self.shimmed("nxdomain")
+        self.assertEqual((r["code"], r["failed_at"], r["suggested_config"]), ("dns_not_found", "dns", None))
+        self.assertIn("dns_empty", self.found(r))
+
+    def test_everything_is_filtered(self):
+        with black_hole("127.0.0.1") as port:
+            settings = {"MAILHATCH_RELAY_URL": "smtp://relay.example.com:587", "MAILHATCH_RELAY_TIMEOUT": "1s"}
+            r = self.report(status=12, env={**shim(port), **settings})
+        self.assertEqual(r["code"], "connect_timeout")
+        self.assertTrue({"port_filtered", "egress_blocked"} <= self.found(r), r["findings"])
+
+    def test_a_greeting_that_takes_its_time(self):
+        def slow(s):
+            s.peer.stopped.wait(3.3)
+            s.act(peer.default)
+
+        with Peer(on={"banner": slow}) as p:
+            self.assertIn("greeting_delay", self.found(self.report(status=0, peer=p)))
+
+    def test_auth_in_clear_text_too(self):
+        clear = reply("250-peer.test", "250-AUTH PLAIN", "250 STARTTLS")
+        with Peer(on={"ehlo": clear, "ehlo_tls": peer.default}) as p:
+            self.assertIn("auth_before_tls", self.found(self.report(status=0, peer=p)))
+
+    def test_certificates(self):
+        for cert, finding in (("selfsigned", "cert_self_signed"), ("chainless", "intermediate_missing")):
+            with self.subTest(cert=cert), Peer(cert=cert) as p:
+                self.assertIn(finding, self.found(self.report(status=17, peer=p)))
+
     def test_starttls_taken_out(self):
         """Only the word is taken out of the reply; the server behind still knows the command."""
         with Peer(on={"ehlo": reply("250-peer.test", "250-SIZE 1000", "250 XXXXXXXA")}) as p:
@@ -389,6 +514,90 @@ class TestCompare(Diagnose):
         self.assertIn("  ok  ", first)
         self.assertIn("  FAIL  ", second)
         self.assertIn("result: before: works / now: auth_failed", third)
+
+
+    def test_differences_as_json(self):
+        with tempfile.TemporaryDirectory() as directory:
+            saved = os.path.join(directory, "production.json")
+            with Peer() as p:
+                pathlib.Path(saved).write_text(run("--json", peer=p).stdout)
+            with Peer(auth="LOGIN") as p:
+                r = self.report("--compare", saved, status=0, peer=p)
+                text = run("--compare", saved, peer=p).stdout
+        (auth,) = [d for d in r["differences"] if d.startswith("AUTH:")]
+        self.assertTrue(auth.startswith("AUTH: production: PLAIN LOGIN / here: LOGIN. "), auth)
+        self.assertIn("production: PLAIN LOGIN / here: LOGIN", " ".join(text.split()))
+
+    def test_another_number_in_the_greeting_is_no_difference(self):
+        greetings = ("220 mx.test ESMTP 4711", "220 mx.test ESMTP 815", "220 proxy.test ESMTP")
+        with Peer(on={"banner": list(greetings)}) as p, tempfile.NamedTemporaryFile("w") as f:
+            f.write(run("--json", peer=p).stdout)
+            f.flush()
+            self.assertEqual(self.report("--compare", f.name, peer=p)["differences"], [])
+            (other,) = self.report("--compare", f.name, peer=p)["differences"]
+            self.assertIn("banner: ", other)
+
+    def test_no_report(self):
+        for text in ("{}", "[]", '"x"', "{\"facts\":{}}", '{"facts":[],"conclusion":"x"}', "\0", "[" * 100000):
+            with tempfile.NamedTemporaryFile("w") as f:
+                f.write(text)
+                f.flush()
+                done = run("--compare", f.name, "127.0.0.1:1")
+                self.assertEqual(done.returncode, 2, text[:50])
+                self.assertIn("it is no ", done.stderr)
+
+    def test_watch_as_json_until_interrupted(self):
+        with Peer() as p:
+            settings = {"PATH": os.environ["PATH"], "MAILHATCH_RELAY_URL": p.url(),
+                        "MAILHATCH_RELAY_CA_FILE": harness.cert_path("ca.pem"),
+                        "MAILHATCH_RELAY_PASSWORD": harness.PASSWORD}
+            command = [harness.binary(), "diagnose", "--watch", "1", "--json"]
+            with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
+                reports = [json.loads(process.stdout.readline()) for _ in range(2)]
+                process.send_signal(signal.SIGINT)
+                self.assertEqual(process.wait(harness.PATIENCE), 0)
+        self.assertEqual([r["differences"] for r in reports], [[], []])
+
+
+class TestTerminal(Diagnose):
+    def on_a_terminal(self, *args, env=None, interrupt=None):
+        """What a terminal gets, and the exit status."""
+        with Peer(on={"banner": hang} if interrupt else {}) as p:
+            settings = {"PATH": os.environ["PATH"], "TERM": "xterm", "MAILHATCH_RELAY_URL": p.url(),
+                        "MAILHATCH_RELAY_CA_FILE": harness.cert_path("ca.pem"),
+                        "MAILHATCH_RELAY_PASSWORD": harness.PASSWORD, **(env or {})}
+            ours, theirs = pty.openpty()
+            command = [harness.binary(), "diagnose", *args]
+            with subprocess.Popen(command, env=settings, stdout=theirs, stderr=theirs) as process:
+                os.close(theirs)
+                if interrupt:
+                    harness.wait_for(lambda: p.sessions, what="it has connected")
+                    process.send_signal(signal.SIGINT)
+                got = b""
+                with contextlib.suppress(OSError):      # EIO: the other end is closed
+                    while piece := os.read(ours, 65536):
+                        got += piece
+                status = process.wait(harness.PATIENCE)
+            os.close(ours)
+        return status, got.decode()
+
+    def test_live_and_in_colour(self):
+        status, text = self.on_a_terminal()
+        self.assertEqual(status, 0, text)
+        self.assertIn("....\033[0m  banner", text)      # begun
+        self.assertIn("\r\033[K", text)                 # and written over
+        self.assertIn("\033[32mok  \033[0m", text)
+
+    def test_no_color(self):
+        status, text = self.on_a_terminal(env={"NO_COLOR": "1"})
+        self.assertEqual(status, 0)
+        self.assertNotIn("\033[3", text)
+        self.assertIn("\r\033[K", text)
+
+    def test_interrupted(self):
+        status, text = self.on_a_terminal(interrupt=True)
+        self.assertEqual(status, 22, text)
+        self.assertIn("The run was canceled", text)
 
 
 class TestSecrets(Diagnose):
