@@ -177,6 +177,17 @@ class Interop:
         harness.wait_for(lambda: len(arrived()) >= len(wanted), 60, "all that were sent arrive")
         self.assertEqual(sorted(arrived()), sorted(wanted.items()))
 
+    def test_diagnosis(self):
+        wish = {"from": "ann@example.org", "to": "bob@example.test", "tls_versions": True}
+        report = self.g.request("POST", "/v1/relays/default/diagnose", wish).json
+        self.assertTrue(report["ok"], report["conclusion"])
+        self.assertTrue(report["facts"]["auth"]["accepted"])
+        states = {v["version"]: v["state"] for v in report["facts"]["tls_versions"]}
+        self.assertEqual((states["TLSv1.2"], states["TLSv1.3"]), ("taken", "taken"))
+        wish["to"] = "refused@example.test"
+        report = self.g.request("POST", "/v1/relays/default/diagnose", wish).json
+        self.assertEqual((report["failed_at"], report["code"]), ("rcpt", "recipients_rejected"), report["conclusion"])
+
     def test_wrong_password(self):
         with Gateway(
             {"MAILHATCH_RELAY_PASSWORD": "wrong"}, relay="smtp://%s@localhost:%d" % (servers.USER, self.server.port)
