@@ -215,7 +215,8 @@ static void print_usage(void)
            "mailhatch --sandbox");
     print_rows("mailhatch", commands, ARRAY_LEN(commands));
     print_rows("mailhatch help", topics, ARRAY_LEN(topics));
-    printf("\nExit status: 0 fine (send: sent), 1 failed, 2 usage or configuration, 3 partial, 4 unknown.\n\n");
+    printf("\nExit status: 0 fine (send: sent), 1 failed, 2 usage or configuration, 3 partial, 4 unknown;\n"
+           "diagnose has a number for each stage (mailhatch help diagnose).\n\n");
 }
 
 static void write_usage(struct bytes_buf *out)

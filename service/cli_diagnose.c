@@ -1,6 +1,7 @@
 #include "service/cli_diagnose.h"
 
 #include "api/diagnosis.h"
+#include "service/command_table.h"
 #include "service/config_url.h"
 #include "service/diagnose_text.h"
 #include "service/option.h"
@@ -45,32 +46,13 @@ struct command {
 
 static const struct {
     const char *name;
-    size_t value;                       /* offset of a const char *; or */
-    size_t flag;                        /* of a bool */
+    size_t offset;                      /* of a const char *, or without an argument of a bool */
     const char *argument, *help;
 } options[] = {
-#define VALUE(name, member, argument, help) {name, offsetof(struct wanted, member), 0, argument, help}
-#define FLAG(name, member, help) {name, 0, offsetof(struct wanted, member), NULL, help}
-    VALUE("--to", to, "ADDRESS", "Say MAIL and RCPT for this recipient too, then RSET."),
-    VALUE("--from", from, "ADDRESS", "The sender of that; else the user, else the recipient."),
-    FLAG("--send", send, "With --to: send a small real mail."),
-    VALUE("--user", user, "NAME", "Log in as NAME; with --password-file."),
-    VALUE("--password-file", password_file, "FILE", "The password's file; - is standard input."),
-    FLAG("--no-auth", no_auth, "Do not show the password."),
-    VALUE("--tls", tls, "MODE", "starttls, implicit or none, whatever the port or the configuration says."),
-    VALUE("--ca-file", ca_file, "FILE", "PEM file of the authorities to trust instead of the system's."),
-    FLAG("--tls-versions", tls_versions, "Try TLS 1.0 to 1.3 one by one, on connections of their own."),
-    FLAG("--all-ports", all_ports, "Look at ports 25, 465, 587 and 2525, too."),
-    VALUE("--address", address, "IP", "Connect to this address, whatever DNS says."),
-    VALUE("--timeout", timeout, "SECONDS", "For the whole run; default 90."),
-    FLAG("--trace", trace, "Show each line of the wire on standard error, without passwords and mail texts."),
-    FLAG("--json", json, "Print the report as JSON, and nothing else."),
-    FLAG("--quiet", quiet, "Print the conclusion only."),
-    VALUE("--watch", watch, "SECONDS", "Repeat, and print what changed."),
-    VALUE("--compare", compare, "FILE", "Compare with a report saved by --json elsewhere."),
-    FLAG("--help", help, "This page."),
-#undef VALUE
-#undef FLAG
+#define X(name, member, argument, help) {name, offsetof(struct wanted, member), argument, help},
+    DIAGNOSE_TABLE(X)
+    X("--help", help, NULL, "This page.")
+#undef X
 };
 
 static void print_help(void)
@@ -114,12 +96,12 @@ static int take_option(struct wanted *w, int argc, char **argv, int *i)
         if (!options[k].argument && word[n])
             return usage("%s takes no value", options[k].name);
         if (!options[k].argument) {
-            *(bool *)(void *)((char *)w + options[k].flag) = true;
+            *(bool *)(void *)((char *)w + options[k].offset) = true;
             return 1;
         }
         if (!word[n] && *i + 1 >= argc)
             return usage("%s needs a value", options[k].name);
-        *(const char **)(void *)((char *)w + options[k].value) = word[n] ? word + n + 1 : argv[++*i];
+        *(const char **)(void *)((char *)w + options[k].offset) = word[n] ? word + n + 1 : argv[++*i];
         return 1;
     }
     return 0;

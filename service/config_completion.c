@@ -13,6 +13,11 @@ static const struct command_row commands[] = {
 };
 static const struct command_row topics[] = {TOPIC_TABLE(X)};
 #undef X
+static const struct command_row looks[] = {             /* the options of diagnose */
+#define X(name, member, argument, help) {name, argument, help},
+    DIAGNOSE_TABLE(X)
+#undef X
+};
 
 static const struct option_table *const tables[] = {&option_top, &option_relay};
 
@@ -65,6 +70,12 @@ static void write_bash_values(struct bytes_buf *out)
             }
         }
     }
+    for (size_t i = 0; i < ARRAY_LEN(looks); i++)
+        if (looks[i].arguments && strcmp(looks[i].arguments, "FILE") == 0)
+            bytes_buf_printf(&files, " | %s", looks[i].word);
+        else if (looks[i].arguments && strcmp(looks[i].arguments, "MODE") != 0)
+            bytes_buf_printf(&others, " | %s", looks[i].word);
+    bytes_buf_add_str(out, "    --tls) words=\"starttls implicit none\" ;;\n");
     bytes_buf_printf(out, "    --config%s) files=1 ;;\n", bytes_buf_view(&files).p);
     bytes_buf_printf(out, "    %s) return ;;\n", bytes_buf_view(&others).p);
     bytes_buf_deinit(&files);
@@ -103,6 +114,10 @@ void config_write_bash(struct bytes_buf *out)
     bytes_buf_add_str(out,
                       "        \"\n"
                       "        files=\"\"\n"
+                      "        [[ ${COMP_WORDS[1]} == diagnose ]] && words+=\" ");
+    write_words(out, looks, ARRAY_LEN(looks));
+    bytes_buf_add_str(out,
+                      "\"\n"
                       "    fi\n"
                       "    if [[ -n $files ]]; then\n"
                       "        compopt -o filenames 2>/dev/null\n"
@@ -150,6 +165,18 @@ static void write_zsh_flag(struct bytes_buf *out, const struct option_table *t, 
     bytes_buf_add_str(out, "'\n");
 }
 
+static void write_zsh_look(struct bytes_buf *out, const struct command_row *row)
+{
+    const char *argument = row->arguments ? row->arguments : "";
+
+    bytes_buf_printf(out, "        '%s%s[", row->word, *argument ? "=" : "");
+    write_zsh_text(out, row->help);
+    bytes_buf_printf(out, "]%s'\n", strcmp(argument, "FILE") == 0   ? ":file:_files"
+                                    : strcmp(argument, "MODE") == 0 ? ":word:(starttls implicit none)"
+                                    : *argument                     ? ":value: "
+                                                                    : "");
+}
+
 static void write_zsh_described(struct bytes_buf *out, const char *name, const struct command_row *rows, size_t n)
 {
     bytes_buf_printf(out, "    %s=(\n", name);
@@ -167,7 +194,7 @@ void config_write_zsh(struct bytes_buf *out)
                       "#compdef mailhatch\n"
                       "# zsh completion for mailhatch(8), written by `mailhatch help completion zsh`.\n\n"
                       "_mailhatch() {\n"
-                      "    local -a commands topics options\n");
+                      "    local -a commands topics options looks\n");
     write_zsh_described(out, "commands", commands, ARRAY_LEN(commands));
     write_zsh_described(out, "topics", topics, ARRAY_LEN(topics));
     bytes_buf_add_str(out,
@@ -178,6 +205,9 @@ void config_write_zsh(struct bytes_buf *out)
     for (size_t t = 0; t < ARRAY_LEN(tables); t++)
         for (size_t i = 0; i < tables[t]->n; i++)
             write_zsh_flag(out, tables[t], &tables[t]->rows[i]);
+    bytes_buf_add_str(out, "    )\n    looks=(\n");
+    for (size_t i = 0; i < ARRAY_LEN(looks); i++)
+        write_zsh_look(out, &looks[i]);
     bytes_buf_add_str(out,
                       "    )\n"
                       "    if (( CURRENT == 2 )) && [[ $words[CURRENT] != -* ]]; then\n"
@@ -190,6 +220,8 @@ void config_write_zsh(struct bytes_buf *out)
                       "        fi\n"
                       "    elif [[ $words[2] == send ]]; then\n"
                       "        _arguments -s '1: :' '2:mail:_files' $options\n"
+                      "    elif [[ $words[2] == diagnose ]]; then\n"
+                      "        _arguments -s '1: :' '2:relay or host: ' $looks $options\n"
                       "    else\n"
                       "        _arguments -s '1: :' $options\n"
                       "    fi\n"

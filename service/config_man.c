@@ -18,6 +18,11 @@ static const struct command_row commands[] = {
 };
 static const struct command_row topics[] = {TOPIC_TABLE(X)};
 #undef X
+static const struct command_row looks[] = {             /* the options of diagnose */
+#define X(name, member, argument, help) {name, argument, help},
+    DIAGNOSE_TABLE(X)
+#undef X
+};
 
 /* ---- running text ---- */
 
@@ -174,6 +179,17 @@ static void write_commands(struct bytes_buf *out, const struct command_row *rows
     bytes_buf_add_str(out, ".El\n");
 }
 
+static void write_looks(struct bytes_buf *out)
+{
+    bytes_buf_add_str(out, ".Ss Options of diagnose\n.Bl -tag -width Ds\n");
+    for (size_t i = 0; i < ARRAY_LEN(looks); i++) {
+        const char *argument = looks[i].arguments;
+        bytes_buf_printf(out, ".It Fl %s%s%s\n", looks[i].word + 1, argument ? " Ar " : "", argument ? argument : "");
+        write_text(out, looks[i].help);
+    }
+    bytes_buf_add_str(out, ".El\n");
+}
+
 static void write_options(struct bytes_buf *out)
 {
     bytes_buf_add_str(out,
@@ -238,6 +254,8 @@ static const char page8_end[] =
     ".It 2\nThe command line or the settings are wrong.\n"
     ".It 3\n.Cm send :\nsome recipients were refused.\n"
     ".It 4\n.Cm send :\nnobody knows whether the mail was sent.\n"
+    ".It 10 \\(en 22\n.Cm diagnose :\nwhere it ends: 10 config, 11 dns, 12 connect, 13 tls, 14 banner, 15 ehlo,\n"
+    "16 starttls, 17 certificate, 18 auth, 19 mail, 20 rcpt, 21 the mail itself,\n22 no time left, or interrupted.\n"
     ".El\n"
     ".Sh EXAMPLES\n"
     "A first try, which delivers nothing:\n.Pp\n.Dl mailhatch --sandbox\n.Pp\n"
@@ -262,6 +280,7 @@ void config_write_man8(struct bytes_buf *out)
     write_commands(out, commands, ARRAY_LEN(commands));
     bytes_buf_add_str(out, ".Pp\nTopics of\n.Cm help :\n");
     write_commands(out, topics, ARRAY_LEN(topics));
+    write_looks(out);
     write_options(out);
     bytes_buf_add_str(out, page8_end);
 }
