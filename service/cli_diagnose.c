@@ -349,7 +349,7 @@ static int exit_status(const struct diagnosis *d)
 {
     if (d->ok)
         return EXIT_WORKS;
-    if (d->canceled || d->timed_out)
+    if (d->outcome.code == OUTCOME_DEADLINE_EXCEEDED)   /* not: a port was still looked at when the time was up */
         return EXIT_TIME;
     switch (d->failed_at) {
     case DIAGNOSE_STEP_CONFIG:
@@ -510,7 +510,14 @@ static void look_again(struct command *c, bool first)
     fflush(stdout);
 }
 
-/* Until it is interrupted; the status is that of the last look. */
+static bool is_password_refused(enum outcome_code code)
+{
+    return code == OUTCOME_AUTH_FAILED || code == OUTCOME_AUTH_BASIC_DISABLED ||
+           code == OUTCOME_AUTH_APP_PASSWORD_REQUIRED || code == OUTCOME_AUTH_TOO_WEAK;
+}
+
+/* Until it is interrupted, or the password is refused: shown again and again it may lock the account. The status is
+ * that of the last look. */
 static int watch(struct command *c)
 {
     int status = EXIT_TIME;
@@ -522,6 +529,11 @@ static int watch(struct command *c)
         if (canceled)
             break;
         status = exit_status(c->d);
+        if (is_password_refused(c->d->outcome.code)) {
+            fputs("mailhatch diagnose: the password was refused; watching ends, as more tries may lock the account "
+                  "(--no-auth watches without it)\n", stderr);
+            break;
+        }
         c->before = c->d;
         c->d = swap;
         nanosleep(&pause, NULL);

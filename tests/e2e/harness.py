@@ -1,6 +1,7 @@
 """The program under test as a context: certificates, a started gateway, its log, and small HTTP helpers. Standard
 library only; loopback only; nothing sleeps to wait for a thing that may take shorter: wait_for polls a condition
 until a deadline."""
+import base64
 import contextlib
 import functools
 import atexit
@@ -21,6 +22,12 @@ import certs as certificates
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PASSWORD = "s3cret-Passw0rd-of-the-relay"
 PATIENCE = float(os.environ.get("MAILHATCH_E2E_PATIENCE", "15"))  # seconds; the limit of every wait here
+
+
+def secret_forms(user="ann"):
+    """As the password would stand in an output: plainly, and as AUTH LOGIN and AUTH PLAIN carry it."""
+    plain = base64.b64encode(b"\0" + user.encode() + b"\0" + PASSWORD.encode()).decode()
+    return PASSWORD, base64.b64encode(PASSWORD.encode()).decode(), plain
 
 
 def binary():

@@ -509,8 +509,8 @@ class TestCompare(Diagnose):
                 [harness.binary(), "diagnose", "--watch", "1"], env=settings, stdout=subprocess.PIPE, text=True
             ) as process:
                 first, second, third = (process.stdout.readline() for _ in range(3))
-                process.terminate()
-                process.stdout.read()
+                self.assertEqual(process.wait(harness.PATIENCE), 18)
+                self.assertEqual(p.counts["auth"], 2)
         self.assertIn("  ok  ", first)
         self.assertIn("  FAIL  ", second)
         self.assertIn("result: before: works / now: auth_failed", third)
@@ -609,7 +609,8 @@ class TestSecrets(Diagnose):
             with Peer(on=on) as p:
                 for args in (["--trace"], ["--json", "--trace"]):
                     done = run(*args, "--to", "bob@example.net", peer=p)
-                    self.assertNotIn(harness.PASSWORD, done.stdout + done.stderr)
+                    for secret in harness.secret_forms():
+                        self.assertNotIn(secret, done.stdout + done.stderr)
 
     def test_password_from_standard_input(self):
         with Peer() as p:

@@ -18,13 +18,17 @@ class Relays(unittest.TestCase):
     def relay(self, g, name="default"):
         answer = g.get("/v1/relays/" + name)
         self.assertEqual(answer.status, 200, answer)
-        self.assertNotIn(harness.PASSWORD, answer.body.decode())
+        self.no_secret(answer)
         return answer.json
+
+    def no_secret(self, answer):
+        for secret in harness.secret_forms():
+            self.assertNotIn(secret, answer.body.decode())
 
     def report(self, g, body=None, status=200):
         answer = g.request("POST", DIAGNOSE, body)
         self.assertEqual(answer.status, status, answer)
-        self.assertNotIn(harness.PASSWORD, answer.body.decode())
+        self.no_secret(answer)
         return answer.json
 
     def deep(self, g, status=None):
@@ -165,6 +169,23 @@ class TestDiagnose(Relays):
         with Peer() as p, Gateway({"MAILHATCH_HTTP_LOOPS": "3"}, relay=p.url()) as g:
             for _ in range(6):
                 self.assertTrue(self.report(g)["ok"])
+
+
+class TestSecrets(Relays):
+    def test_a_relay_that_repeats_the_password(self):
+        def echo(s):
+            s.send("535 5.7.8 bad: %s %s\r\n" % (s.line, harness.PASSWORD))
+
+        with Peer(on={"auth": echo}) as p, Gateway(relay=p.url()) as g:
+            self.assertEqual(self.report(g)["code"], "auth_failed")
+            answer = g.post(mail(diagnose=True))
+            self.assertEqual(answer.code, "auth_failed")
+            self.no_secret(answer)
+            self.assertEqual(self.relay(g)["last_error"]["code"], "auth_failed")
+            self.no_secret(g.get("/v1/relays"))
+            self.no_secret(g.admin("/readyz?relay=deep"))
+            for secret in harness.secret_forms():
+                self.assertNotIn(secret, g.log())
 
 
 class TestKeys(Relays):
