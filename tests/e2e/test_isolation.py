@@ -106,7 +106,7 @@ class Isolation(unittest.TestCase):
         with Peer(auth="") as healthy, Gateway(args=self.config(healthy, stuck_url)) as gateway:
             self.all_sent(self.healthy_sends(gateway))  # warm
             with self.stuck_sends(gateway, text) as runs:
-                wait_for(lambda: gateway.metric("mailhatch_waiting_requests") >= STUCK, what="the mails wait")
+                wait_for(lambda: gateway.metric("mailhatch_waiting_requests") >= STUCK, 60, "the mails wait")
                 wait_for(is_stuck, what="the relay is stuck at its stage")
                 self.all_sent(self.healthy_sends(gateway))
                 self.assertEqual([r for r in runs if r.done()], [], "a mail to the stuck relay was answered")

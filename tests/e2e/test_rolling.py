@@ -148,8 +148,9 @@ class TestRolling(Fault):
                     running[name].signal(signal.SIGTERM)
                     self.assertEqual(running[name].wait(), 0)
                     load.goes_on()
-                    running[name] = self.start(name, p, delay)
+                    running[name] = g = self.start(name, p, delay)
                     proxy.wait(name, "UP")
+                    harness.wait_for(lambda g=g: load.errors or g.events("send"), what="it is given something to do")
             served = {name: len(g.events("send")) for name, g in running.items()}
         return load, served
 
