@@ -78,6 +78,7 @@ static void begin(struct submission *s, const struct json_diagnose *wish, const 
     run->tls_versions = wish->tls_versions;
     run->all_ports = wish->all_ports;
     run->reply_to = s->hall->loop;
+    memcpy(run->request_id, s->r->id, sizeof(run->request_id));
     run->on_done = on_done;
     run->ctx = s->r;
     if (run->place == SIZE_MAX) {       /* a reload took it away */

@@ -1,6 +1,7 @@
 #include "api/diagnosis_runs.h"
 
 #include "api/diagnosis.h"
+#include "service/service.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -99,25 +100,17 @@ static bool is_full_look(const struct diagnosis_run *run)
            (d->ok || d->failed_at < DIAGNOSE_STEP_MAIL);
 }
 
-static void fill_last(const struct diagnosis *d, struct diagnosis_last *out)
+/* True: it is another result than the one before. */
+static bool remember(struct diagnosis_runs *t, const struct diagnosis_run *run, const char *conclusion)
 {
-    struct bytes_buf text;
-
-    bytes_buf_init(&text, 0);
-    diagnosis_write_conclusion(d, &text);
-    *out = (struct diagnosis_last){.known = true, .ok = d->ok, .at = (int64_t)time(NULL), .code = d->outcome.code};
-    snprintf(out->conclusion, sizeof(out->conclusion), "%s", bytes_buf_view(&text).p);
-    bytes_buf_deinit(&text);
-}
-
-static void remember(struct diagnosis_runs *t, const struct diagnosis_run *run)
-{
-    struct diagnosis_last last;
+    const struct diagnosis *d = &run->d;
+    struct diagnosis_last last = {.known = true, .ok = d->ok, .at = (int64_t)time(NULL), .code = d->outcome.code};
     struct known *k;
+    bool news;
 
     if (!is_full_look(run))
-        return;
-    fill_last(&run->d, &last);
+        return false;
+    snprintf(last.conclusion, sizeof(last.conclusion), "%s", conclusion);
     pthread_mutex_lock(&t->lock);
     k = find(t->known, run->place);
     if (!k && (k = calloc(1, sizeof(*k))) != NULL) {
@@ -125,12 +118,27 @@ static void remember(struct diagnosis_runs *t, const struct diagnosis_run *run)
         k->next = t->known;
         t->known = k;
     }
+    news = !k || !k->last.known || k->last.ok != last.ok || k->last.code != last.code;
     if (k) {
         relay_settings_unref(k->settings);
         k->settings = relay_settings_ref(run->settings);
         k->last = last;
     }
     pthread_mutex_unlock(&t->lock);
+    return news;
+}
+
+static void note(struct diagnosis_runs *t, const struct diagnosis_run *run)
+{
+    struct bytes_buf conclusion;
+    bool news;
+
+    bytes_buf_init(&conclusion, 0);
+    diagnosis_write_conclusion(&run->d, &conclusion);
+    news = remember(t, run, bytes_buf_view(&conclusion).p);
+    if (run->request_id[0] || news)
+        service_log_diagnosis(run->request_id, &run->d, bytes_buf_view(&conclusion).p);
+    bytes_buf_deinit(&conclusion);
 }
 
 void diagnosis_runs_get_last(struct diagnosis_runs *t, size_t place, const struct relay_settings *settings,
@@ -172,7 +180,7 @@ static void on_thread(struct work_job *j)
     };
 
     diagnose_run(&p, &run->d);
-    remember(run->runs, run);
+    note(run->runs, run);
     atomic_fetch_sub(&run->runs->running, 1);
 }
 

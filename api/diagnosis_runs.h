@@ -15,6 +15,7 @@ struct diagnosis_run {                  /* heap, by diagnosis_run_new; the field
     char *to, *from;                    /* owned, or NULL */
     bool send, no_auth, all_ports, tls_versions;
     uint32_t total_ms;                  /* 0: diagnose.h's default */
+    char request_id[65];                /* for the log. Empty: a look in the background, logged when it finds news */
     struct loop *reply_to;
     /* On that loop. The run is freed when it returns; run->d.canceled: the gateway stops. */
     void (*on_done)(struct diagnosis_run *run);

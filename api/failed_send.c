@@ -75,6 +75,7 @@ static bool begin(struct hall *h, struct failed_send *f, const struct send_resul
         diagnosis_run_free(run);
         return false;
     }
+    memcpy(run->request_id, f->r->id, sizeof(run->request_id));
     run->ctx = f;
     return diagnosis_runs_begin(h->runs, run);
 }

@@ -4,6 +4,7 @@
 #include "service/log.h"
 #include "service/message.h"
 #include "smtp/block.h"
+#include "smtp/diagnose.h"
 #include "smtp/engine.h"
 
 #include <stdio.h>
@@ -322,6 +323,19 @@ void service_log_http(const struct service_http_line *l)
               LOG_IF("trace_id", l->trace_id), LOG_IF("span_id", l->span_id), LOG_S("method", l->method),
               LOG_S("route", l->route), LOG_IF("key", l->key),
               LOG_N("status", l->status), LOG_N("ms", (double)l->us / 1000));
+}
+
+void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion)
+{
+    char text[256];
+
+    log_mask_text(conclusion, text);
+    log_event(d->ok ? LOG_INFO_LEVEL : LOG_WARN_LEVEL, "diagnosis",
+              d->ok ? "the relay works" : "the relay does not work",
+              LOG_IF("request_id", request_id), LOG_S("relay", d->relay),
+              LOG_S("code", outcome_code_name(d->ok ? OUTCOME_SENT : d->outcome.code)),
+              LOG_S("step", d->ok || d->failed_at == DIAGNOSE_STEP_COUNT ? "" : diagnose_step_name(d->failed_at)),
+              LOG_N("ms", d->total_ms), LOG_S("text", text));
 }
 
 void service_log_client_gone(const char *request_id, const char *route)

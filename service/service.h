@@ -10,6 +10,7 @@
 
 struct service;
 struct config;
+struct diagnosis;
 struct engine_relay_stats;
 struct last_error;
 struct relay_settings;
@@ -112,6 +113,8 @@ const struct config *service_config(const struct service *s);   /* that it start
 
 /* The client had closed its connection before its answer; the mail went on without it. Any thread. */
 void service_log_client_gone(const char *request_id, const char *route);
+/* How a diagnosis ended; request_id: who asked, or NULL. Any thread. */
+void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion);
 struct service_http_line {
     const char *request_id, *trace_id, *span_id, *method, *route, *key;
     int status;

@@ -241,7 +241,7 @@ class TestStatuses(Diagnose):
 class TestSuggestions(Diagnose):
     """Each fault that a configuration can mend: the suggestion is pasted, and a mail goes out."""
 
-    def mends(self, peer, *args, env=None, code=None, secret=harness.PASSWORD, shown=None):
+    def mends(self, peer, *args, env=None, code=None, secret=harness.PASSWORD, shown=None, extra=None):
         with tempfile.TemporaryDirectory() as directory, peer as p:
             r = self.report("--timeout", "40", *args, env=env, cwd=directory)
             if code:
@@ -250,12 +250,14 @@ class TestSuggestions(Diagnose):
             self.assertTrue(suggested and suggested["changed"], r["conclusion"])
             for form in ("yaml", "env"):
                 with self.subTest(form=form):
-                    self.paste(p, suggested, form, directory, secret, shown)
+                    self.paste(p, suggested, form, directory, secret, shown, extra)
 
-    def paste(self, p, suggested, form, directory, secret, shown=None):
+    def paste(self, p, suggested, form, directory, secret, shown, extra):
         """Nothing but the suggestion, and the password where it is not the suggestion's."""
         before = len(p.mails)
-        settings = {"MAILHATCH_RELAY_PASSWORD": secret} if secret else {}
+        settings = dict(extra or {})
+        if secret:
+            settings["MAILHATCH_RELAY_PASSWORD"] = secret
         if suggested.get("ca_file"):
             pathlib.Path(directory, suggested["ca_file"]).write_text(suggested["ca_pem"])
         text = suggested[form]
@@ -359,6 +361,14 @@ class TestSuggestions(Diagnose):
             secret.flush()
             self.mends(p, "--to", "bob@example.net", env=env, code="auth_required", secret=None,
                        shown={"ACCOUNT": "ann", "/path/to/the/password": secret.name})
+
+    def test_a_closed_port(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            p = Peer(cert="named")
+            env = {**self.url(p), **shim(p.port),
+                   "MAILHATCH_RELAY_URL": "smtp://ann@relay.example.com:%d" % s.getsockname()[1]}
+            self.mends(p, env=env, code="connect_refused", extra=shim(p.port))
 
     def test_another_port(self):
         """587 and 465 of one host, as in real life: the shim leads both to the peer, which speaks STARTTLS."""

@@ -104,6 +104,15 @@ class TestDiagnose(Relays):
             self.assertTrue(self.report(g, wish)["ok"])
             self.assertEqual([(m.sender, m.rcpts) for m in p.mails], [("ann@example.org", ["bob@example.net"])])
 
+    def test_it_is_logged(self):
+        with Peer(on={"rcpt": "550 5.1.1 <bob@example.net> unknown"}) as p, Gateway(relay=p.url()) as g:
+            answer = g.request("POST", DIAGNOSE, {"to": "bob@example.net"}, {"X-Request-Id": "look-1"})
+            self.assertEqual(answer.status, 200)
+            (line,) = wait_for(lambda: g.events("diagnosis"))
+        self.assertEqual((line["request_id"], line["relay"], line["step"], line["code"]),
+                         ("look-1", "default", "rcpt", "recipients_rejected"))
+        self.assertNotIn("bob@", line["text"])
+
     def test_what_one_recipient_met_is_not_the_relays_state(self):
         with Peer(on={"rcpt": "550 5.1.1 unknown"}) as p, Gateway(relay=p.url()) as g:
             self.assertEqual(self.report(g, {"to": "bob@example.net"})["failed_at"], "rcpt")
@@ -291,6 +300,7 @@ class TestReadiness(Relays):
             sessions = len(p.sessions)
             self.deep(g, (200, "ready"))
             self.assertEqual(len(p.sessions), sessions)
+            self.assertEqual([e["code"] for e in g.events("diagnosis")], ["sent"])
             self.assertEqual(g.admin("/readyz").json, {"status": "ready"})
 
     def test_relay_failed(self):
