@@ -9,8 +9,8 @@
 
 /* Preloaded into the program under test: answers for names under .shim.invalid without asking a name server, so that
  * the tests need no network. nxdomain: does not exist; again: the server does not answer; slow: for twenty seconds;
- * two: 127.0.0.2, then 127.0.0.1; split: one address of the Internet and one of a private network; late: 127.0.0.1
- * after more than a second.
+ * late: 127.0.0.1 after more than a second; two: 127.0.0.2, then 127.0.0.1; both: ::1 and 127.0.0.1; split: one address
+ * of the Internet and one of a private network.
  * With SHIM_PORT in the environment every other name is 127.0.0.1, and a connection to one of the ports of mail goes to
  * that port of 127.0.0.1, whatever the address: so a relay can be called smtp.gmail.com:587. */
 
@@ -35,6 +35,10 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     if (node && strcmp(node, "slow.shim.invalid") == 0) {
         sleep(20);
         return EAI_AGAIN;
+    }
+    if (node && strcmp(node, "both.shim.invalid") == 0) {
+        int error = real("::1", service, hints, res);
+        return error ? error : real("127.0.0.1", service, hints, &(*res)->ai_next);
     }
     if (node && strcmp(node, "late.shim.invalid") == 0) {
         usleep(1300000);

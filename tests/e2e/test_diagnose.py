@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -144,6 +145,18 @@ class TestUsage(Diagnose):
                 done = run(*args)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(words, done.stderr)
+
+    def test_a_relay_with_the_name_of_a_host(self):
+        with Peer() as p, tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+            login = {"password": harness.PASSWORD, "ca_file": harness.cert_path("ca.pem")}
+            json.dump({"relays": {"eu.example.com": {"url": p.url(), **login}}}, f)
+            f.flush()
+            for where in (["--config", f.name], ["--config=" + f.name]):
+                r = self.report("eu.example.com", *where, status=0)
+                self.assertEqual((r["relay"], r["host"], r["facts"]["auth"]["accepted"]),
+                                 ("eu.example.com", "localhost", True))
+                self.assertIn("\n  eu.example.com:\n", r["suggested_config"]["yaml"])
+                self.assertIsNone(r["suggested_config"]["env"])
 
     def test_unknown_relay(self):
         with Peer() as p:
@@ -405,6 +418,25 @@ class TestFindings(Diagnose):
         with Peer() as p:
             self.assertIn("address_broken", self.found(self.shimmed("two", port=p.port)))
 
+    def test_only_one_family_answers(self):
+        for family, address, finding in ((socket.AF_INET, "127.0.0.1", "ipv6_broken"),
+                                         (socket.AF_INET6, "::1", "ipv4_broken")):
+            with self.subTest(finding=finding), socket.socket(family) as s:
+                s.bind((address, 0))
+                s.listen()
+                r = self.shimmed("both", "--timeout", "2", port=s.getsockname()[1])
+                self.assertIn(finding, self.found(r))
+                self.assertEqual(r["facts"]["address"], address)
+
+    def test_every_finding_has_a_test(self):
+        """Here, or in the unit tests of the library."""
+        header = (harness.ROOT / "smtp" / "diagnose.h").read_text()
+        table = header.split("DIAGNOSE_FINDINGS(X)", 1)[1].split("enum", 1)[0]
+        listed = re.findall(r"X\((\w+), \"(\w+)\"\)", table)
+        self.assertGreater(len(listed), 30)
+        tests = "".join(p.read_text() for p in [pathlib.Path(__file__), *(harness.ROOT / "tests/unit").glob("test_*.c")])
+        self.assertEqual([n for s, n in listed if '"%s"' % n not in tests and "FINDING_" + s not in tests], [])
+
     def test_public_and_private_addresses(self):
         with Peer() as p:
             self.assertIn("dns_split", self.found(self.shimmed("split", peer_port=p.port)))
@@ -516,10 +548,15 @@ class TestCompare(Diagnose):
                 "MAILHATCH_RELAY_PASSWORD": harness.PASSWORD,
             }
             with subprocess.Popen(
-                [harness.binary(), "diagnose", "--watch", "1"], env=settings, stdout=subprocess.PIPE, text=True
+                [harness.binary(), "diagnose", "--watch", "1"],
+                env=settings,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             ) as process:
                 first, second, third = (process.stdout.readline() for _ in range(3))
                 self.assertEqual(process.wait(harness.PATIENCE), 18)
+                self.assertIn("watching ends", process.stderr.read())
                 self.assertEqual(p.counts["auth"], 2)
         self.assertIn("  ok  ", first)
         self.assertIn("  FAIL  ", second)
