@@ -29,9 +29,10 @@ struct loop_msg {
 };
 
 struct loop *loop_new(void) MUST_CHECK;
-/* letters still in the mailbox are NOT freed: drain first */
+/* Letters still in the mailbox are NOT freed: drain first. A poster wakes the loop after its letter lies there, so the
+ * threads that post are joined first too. */
 void loop_free(struct loop *l);
-/* until loop_stop; 0, or -1 with errno when epoll fails */
+/* until loop_stop, for good: a later run reads what letters there are; 0, or -1 with errno when epoll fails */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);                                 /* any thread; also from a signal handler */
 
