@@ -17,6 +17,8 @@
 /* The sandbox over real sockets, with a small blocking client, and its store. */
 
 static struct sandbox *sandbox;
+/* Of the last question: freed when the sandbox, which may still be waking it, has answered once more or is stopped. */
+static struct loop *loop;
 
 static void set_up(void)
 {
@@ -29,6 +31,7 @@ static void set_up(void)
 static void tear_down(void)
 {
     sandbox_stop(sandbox);
+    loop_free(loop);
 }
 
 /* ---- the client ---- */
@@ -181,8 +184,6 @@ static void send_mail(struct client *c, const char *envid, const char *subject)
 
 /* ---- questions ---- */
 
-static struct loop *loop;
-
 static void on_answer(struct sandbox_query *q)
 {
     *(struct sandbox_query **)q->ctx = q;
@@ -192,6 +193,7 @@ static void on_answer(struct sandbox_query *q)
 static struct sandbox_query *ask(enum sandbox_query_type type, const char *id)
 {
     struct sandbox_query *q = calloc(1, sizeof(*q)), *answer = NULL;
+    struct loop *before = loop;
 
     loop = loop_new();
     q->type = type;
@@ -202,7 +204,7 @@ static struct sandbox_query *ask(enum sandbox_query_type type, const char *id)
     sandbox_ask(sandbox, q);
     ck_assert_int_eq(loop_run(loop), 0);
     ck_assert_ptr_eq(answer, q);
-    loop_free(loop);
+    loop_free(before);
     return q;
 }
 
