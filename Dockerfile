@@ -8,7 +8,7 @@
 
 FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        gcc make pkg-config libc6-dev libmicrohttpd-dev libssl-dev libcjson-dev libidn2-dev libyaml-dev zlib1g-dev ca-certificates \
+        gcc make pkg-config libc6-dev libmicrohttpd-dev libgnutls28-dev libssl-dev libcjson-dev libidn2-dev libyaml-dev zlib1g-dev ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Makefile openapi.yaml ./

@@ -6,7 +6,7 @@ PYTHON ?= /usr/bin/python3
 # `make V=1` shows each command; else one short line a file.
 Q = $(if $(V),,@echo '  $(if $(filter %.o,$@),CC,LD)  $@';)
 
-PKGS := libmicrohttpd libssl libcrypto libcjson libidn2 yaml-0.1 zlib
+PKGS := libmicrohttpd gnutls libssl libcrypto libcjson libidn2 yaml-0.1 zlib
 ARCH := $(shell uname -m)
 WARN := -Wall -Wextra -Wpedantic -Wswitch-enum -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fstack-clash-protection

@@ -88,12 +88,17 @@ static void set_refusal(struct smtp_outcome *o, enum outcome_code code)
                       code == OUTCOME_OUTCOME_UNKNOWN ? DELIVERY_UNKNOWN : DELIVERY_NOT_SENT, NULL);
 }
 
-void answer_refusal(struct http_request *r, enum outcome_code code, const char *detail)
+void answer_refusal_with(struct http_request *r, enum outcome_code code, const char *detail, const char *hint)
 {
     struct smtp_outcome o;
 
     set_refusal(&o, code);
-    answer_problem(r, &(struct problem){.outcome = &o, .detail = detail});
+    answer_problem(r, &(struct problem){.outcome = &o, .detail = detail, .hint = hint});
+}
+
+void answer_refusal(struct http_request *r, enum outcome_code code, const char *detail)
+{
+    answer_refusal_with(r, code, detail, NULL);
 }
 
 void answer_rate_limited(struct http_request *r, uint32_t retry_after, const char *detail)

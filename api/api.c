@@ -5,6 +5,7 @@
 #include "api/diagnosis_runs.h"
 #include "api/hall.h"
 #include "api/http_share.h"
+#include "api/http_tls.h"
 #include "api/json_out.h"
 #include "api/listen.h"
 #include "api/rights.h"
@@ -24,6 +25,7 @@
 #define WRITE_MS 30000
 #define ADMIN_CONNECTIONS 128
 #define WORKERS 2
+#define TLS_LOOK_MS 2000
 
 struct api {
     struct service *service;
@@ -31,6 +33,8 @@ struct api {
     struct work *work;
     struct diagnosis_runs *runs;
     struct listen_socket listen, admin_listen;
+    struct http_tls *tls;               /* NULL: plain HTTP */
+    struct loop_timer tls_look;         /* at its files; on the first loop */
     struct http_share *share;           /* of connections; NULL with one loop, where the library accepts */
     bool stopped;                       /* it does not listen any more */
     size_t n_halls;
@@ -39,7 +43,13 @@ struct api {
 
 /* ---- judging ---- */
 
-/* API.md §1: framing (http_guard) → key → path, method → permission → size, type, capacity (the row's on_headers). */
+/* API.md §1: framing (http_guard) → client certificate → key → path, method → permission → size, type, capacity (the
+ * row's on_headers). */
+
+static const char browser_hint[] =
+    "Configure an API key (api_keys), or call the API by the name localhost; further names go in allowed_hosts.";
+static const char stranger_hint[] =
+    "Call with a certificate (and its key) of an authority in client_ca_file: curl --cert FILE --key FILE.";
 
 static void route(struct hall *h, struct http_request *r, bool admin)
 {
@@ -56,7 +66,7 @@ static void route(struct hall *h, struct http_request *r, bool admin)
     } else {
         forbidden = admin ? NULL : auth_check_browser(h->auth, r);
         if (forbidden)
-            answer_refusal(r, OUTCOME_FORBIDDEN, forbidden);
+            answer_refusal_with(r, OUTCOME_FORBIDDEN, forbidden, browser_hint);
         else if (r->key && !rights_has_scope(r->key, match.row))
             answer_refusal(r, OUTCOME_FORBIDDEN, "This key's scopes do not cover this method and path.");
         else if (match.row->on_headers)
@@ -67,9 +77,11 @@ static void route(struct hall *h, struct http_request *r, bool admin)
 static void on_headers(struct http_request *r)
 {
     struct hall *h = r->owner;
-    enum outcome_code code = auth_check_key(h->auth, r->authorization, &r->key);
+    enum outcome_code code = r->stranger ? OUTCOME_FORBIDDEN : auth_check_key(h->auth, r->authorization, &r->key);
 
-    if (code == OUTCOME_MISSING_API_KEY)
+    if (r->stranger)
+        answer_refusal_with(r, OUTCOME_FORBIDDEN, r->stranger, stranger_hint);
+    else if (code == OUTCOME_MISSING_API_KEY)
         answer_refusal(r, code, "The request has no Authorization header, and API keys are configured.");
     else if (code != OUTCOME_SENT)
         answer_refusal(r, code, "The Authorization header does not carry one of the configured API keys.");
@@ -89,7 +101,8 @@ static void on_request(struct http_request *r)
 
 static void on_refused(struct http_request *r, enum outcome_code code, const char *detail)
 {
-    answer_refusal(r, code, detail);
+    answer_refusal_with(r, code, detail,
+                        r->is_plain ? "Write https:// in the URL: this port takes nothing else." : NULL);
 }
 
 static void on_end(struct http_request *r, int status)
@@ -107,7 +120,7 @@ static void on_end(struct http_request *r, int status)
     service_log_http(&(struct service_http_line){.request_id = r->id, .trace_id = r->trace.trace_id,
                                                  .span_id = r->trace.span_id, .method = http_method_name(r->method),
                                                  .route = label, .key = r->key ? r->key->name : NULL,
-                                                 .status = status, .us = us});
+                                                 .client = r->client, .status = status, .us = us});
 }
 
 /* ---- the listeners ---- */
@@ -138,6 +151,7 @@ static int start_server(struct api *a, size_t hall)
     struct http_params p = server_params(a, hall, a->share ? -1 : a->listen.fd);
 
     p.share = a->share;
+    p.tls = a->tls;
     a->halls[hall].server = http_server_new(a->halls[hall].http, &p);
     return a->halls[hall].server ? 0 : -1;
 }
@@ -178,12 +192,66 @@ static int start_listening(enum listen_role role, const char *address, bool need
     return rc != 0 ? rc : listen_open(address, need_local, out, err_out);
 }
 
+/* ---- TLS ---- */
+
+static struct http_tls *load_tls(const struct config *c, char err_out[HTTP_TLS_ERR_SIZE])
+{
+    const struct http_tls_files files = {c->tls_cert_file, c->tls_key_file, c->client_ca_file};
+
+    return http_tls_new(&files, err_out);
+}
+
+int api_check_tls(const struct config *c, char err_out[API_TLS_ERR_SIZE])
+{
+    struct http_tls *tls = c->tls_cert_file ? load_tls(c, err_out) : NULL;
+
+    http_tls_free(tls);
+    return c->tls_cert_file && !tls ? -1 : 0;
+}
+
+static void on_tls_look(struct loop_timer *t)
+{
+    struct api *a = (struct api *)(void *)((char *)t - offsetof(struct api, tls_look));
+    struct loop *loop = a->halls[0].loop;
+    char err[HTTP_TLS_ERR_SIZE];
+    enum http_tls_look look = http_tls_look(a->tls, err);
+
+    if (look != HTTP_TLS_SAME)
+        service_log_certificate(service_config(a->service)->tls_cert_file, http_tls_days_left(a->tls),
+                                look == HTTP_TLS_KEPT ? err : NULL);
+    loop_timer_set(loop, t, loop_now(loop) + TLS_LOOK_MS);
+}
+
+static int start_tls(struct api *a, char err_out[200])
+{
+    const struct config *c = service_config(a->service);
+    struct loop *loop = a->halls[0].loop;
+    char err[HTTP_TLS_ERR_SIZE];
+
+    if (!c->tls_cert_file)
+        return 0;
+    a->tls = load_tls(c, err);
+    if (!a->tls) {
+        snprintf(err_out, 200, "%.199s", err);
+        return -1;
+    }
+    service_log_certificate(c->tls_cert_file, http_tls_days_left(a->tls), NULL);
+    a->tls_look.on_timer = on_tls_look;
+    loop_timer_set(loop, &a->tls_look, loop_now(loop) + TLS_LOOK_MS);
+    return 0;
+}
+
+/* ---- the whole ---- */
+
 static int start_servers(struct api *a, char err_out[200])
 {
     const struct config *config = service_config(a->service);
+    bool need_local = !auth_has_keys(a->auth) && !config->client_ca_file;
     int rc;
 
-    if (start_listening(LISTEN_API, config->listen, !auth_has_keys(a->auth), &a->listen, err_out) < 0)
+    if (start_tls(a, err_out) < 0)
+        return -1;
+    if (start_listening(LISTEN_API, config->listen, need_local, &a->listen, err_out) < 0)
         return -1;
     rc = start_halls(a);
     if (start_listening(LISTEN_ADMIN, config->admin_listen, false, &a->admin_listen, err_out) < 0)
@@ -285,6 +353,9 @@ void api_free(struct api *a)
         http_free(h->http);
     }
     http_share_free(a->share);
+    if (a->tls)
+        loop_timer_clear(a->halls[0].loop, &a->tls_look);
+    http_tls_free(a->tls);
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);
     auth_free(a->auth);

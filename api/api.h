@@ -6,6 +6,7 @@
 
 struct api;
 struct cJSON;
+struct config;
 
 /* Binds and listens; the loops serve once they run. NULL: err_out says what to do (address in use, not loopback
  * without keys …). */
@@ -16,6 +17,10 @@ void api_stop_listening(struct api *a);
 /* A drain begins: diagnoses end now. */
 void api_drain(struct api *a);
 void api_free(struct api *a);
+/* Whether certificate, key and authorities of the API can be used, as far as they are set. 0; -1: err_out says which
+ * file is wrong and how. */
+#define API_TLS_ERR_SIZE 400
+int api_check_tls(const struct config *c, char err_out[API_TLS_ERR_SIZE]) MUST_CHECK;
 /* Where they listen: HOST:PORT as bound (a configured port 0 is picked by the kernel), or unix:/path. */
 const char *api_address(const struct api *a);
 const char *api_admin_address(const struct api *a);

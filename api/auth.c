@@ -143,6 +143,8 @@ const char *auth_check_browser(const struct auth *a, const struct http_request *
         return "The request has an Origin header, so it comes from a web page, and no API keys are configured.";
     if (r->sec_fetch_site && strcmp(r->sec_fetch_site, "none") != 0 && strcmp(r->sec_fetch_site, "same-origin") != 0)
         return "Sec-Fetch-Site says that another site's web page makes the request, and no API keys are configured.";
+    if (r->client && *r->client)
+        return NULL;                    /* it called by a name of our certificate, so there is no rebinding */
     if ((r->host && !is_allowed_host(a, bytes_view_str(r->host))) ||
         (r->authority.n && !is_allowed_host(a, r->authority)))
         return "Host is neither this machine (localhost, 127.0.0.1, [::1]) nor in allowed_hosts, and no API keys are "

@@ -30,11 +30,11 @@
     X(RECIPIENT_NOT_ALLOWED, 403, "This key may not send to this address", \
       "The API key is limited to certain recipients.", \
       "Use an allowed recipient, or another key.") \
-    X(FORBIDDEN, 403, "Requests from web pages are refused", \
-      "Without API keys, a request that comes from a web page, or through a host name that is not this " \
-      "machine's, is refused: " \
-      "any page could otherwise send mail through a developer's own computer.", \
-      "Configure an API key (api_keys), or call the API by the name localhost; further names go in allowed_hosts.") \
+    X(FORBIDDEN, 403, "The request is not allowed", \
+      "Who calls may not do this: the key's scopes or relays do not cover it; or a client certificate is asked for, " \
+      "and none that counts was shown; or, without API keys, the request comes from a web page or through a host " \
+      "name that is not this machine's: any page could otherwise send mail through a developer's own computer.", \
+      "Call with a key that has the right, or give it to this one: docs/keys.md.") \
     X(NOT_FOUND, 404, "There is no such thing", \
       "The path names nothing here.", \
       "Compare the path with GET /openapi.yaml; it is case-sensitive and has no slash at its end.") \

@@ -2,10 +2,13 @@
 
 #include "api/http_guard.h"
 #include "api/http_share.h"
+#include "api/http_tls.h"
 #include "smtp/block.h"
+#include "smtp/crypto.h"
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +31,7 @@
 #define FLUSH_ROUNDS 64
 #define PATIENCE_US 100000
 #define LOOK_MS 1000
+#define PLAIN_MS 2000                   /* for a client that asked in plain HTTP to read that it must not, and leave */
 
 enum phase {
     PHASE_IDLE,                         /* between requests, and while a head is read */
@@ -42,8 +46,9 @@ struct http_conn {
     struct http_request r;              /* one at a time; first, so that a request is its connection */
     struct http_server *server;
     struct MHD_Connection *c;
+    struct http_tls_session *tls;       /* or NULL */
     enum phase phase;
-    size_t uri_n, received, dropped;
+    size_t uri_n, received, dropped, received_before;
     uint64_t due;                       /* what is allowed to take until then */
     struct loop_timer timer;            /* may be set earlier than due: it then only looks again */
     struct http_conn *prev, *next;      /* waiting, or finished */
@@ -154,8 +159,14 @@ static int fd_of(struct http_conn *k)
     return info ? info->connect_fd : -1;
 }
 
-/* libmicrohttpd takes no answer while a body comes in, so this one goes straight to the socket; the connection ends
- * with it. */
+static bool send_all(struct http_conn *k, struct bytes_view v)
+{
+    if (k->tls)
+        return http_tls_send(k->tls, v);
+    return send(fd_of(k), v.p, v.n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)v.n;
+}
+
+/* libmicrohttpd takes no answer while a body comes in, so this one goes past it; the connection ends with it. */
 static void write_raw(struct http_conn *k)
 {
     const struct http_answer *a = &k->r.answer;
@@ -170,7 +181,7 @@ static void write_raw(struct http_conn *k)
         bytes_buf_printf(&out, "Content-Type: %s\r\n", a->type);
     bytes_buf_add_str(&out, "\r\n");
     bytes_buf_add(&out, a->body, a->n);
-    if (!out.failed && send(fd_of(k), out.p, out.n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)out.n)
+    if (!out.failed && send_all(k, bytes_buf_view(&out)))
         k->raw_status = a->status;
     bytes_buf_deinit(&out);
 }
@@ -181,6 +192,19 @@ static bool is_at_end(struct http_conn *k)
     ssize_t n = recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT);
 
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+/* Under TLS the client's goodbye lies unread before its end. So it counts as gone when it has closed its side and
+ * nothing more came of the body since the last look. */
+static bool has_left_upload(struct http_conn *k)
+{
+    struct pollfd p = {.fd = fd_of(k), .events = POLLRDHUP};
+    bool stands = k->received == k->received_before;
+
+    k->received_before = k->received;
+    if (!k->tls)
+        return is_at_end(k);
+    return stands && poll(&p, 1, 0) == 1;
 }
 
 /* libmicrohttpd reads less than it could and then waits for an edge of epoll; none comes when what was right behind is
@@ -201,7 +225,7 @@ static void on_due(struct loop_timer *t)
 
     if (k->phase == PHASE_WAITING || k->phase == PHASE_PAUSED)
         return;                         /* suspended: the owner goes on or answers; the next due is set then */
-    if (!is_late && !(awaits && is_at_end(k))) {
+    if (!is_late && !(awaits && has_left_upload(k))) {
         loop_timer_set(s->http->loop, &k->timer, k->due);
         if (awaits)
             look_soon(k);
@@ -358,6 +382,10 @@ static enum MHD_Result on_head(struct http_conn *k, const char *method, const ch
         r->answer.close = true;         /* where the next request begins is not certain */
         return queue_answer(k);
     }
+    if (k->tls) {
+        r->stranger = http_tls_judge(k->tls);
+        r->client = http_tls_client(k->tls);
+    }
     p->on_headers(r);
     if (!r->has_answer && !r->wants_body && r->length > DROP_MAX)
         p->on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "This endpoint takes no body.");
@@ -484,7 +512,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
     free_answer(&k->r.answer);
     memset(&k->r, 0, sizeof(k->r));
     k->phase = PHASE_IDLE;
-    k->received = k->dropped = 0;
+    k->received = k->dropped = k->received_before = 0;
     k->raw_status = 0;
     set_due(k, k->server->p.idle_ms);
 }
@@ -496,31 +524,69 @@ static void less_load(struct http_server *s)
         http_share_left(s->p.share);
 }
 
+/* The client's request is not in TLS: libmicrohttpd never sees it, so it is answered here. */
+static void on_plain(void *ctx)
+{
+    struct http_conn *k = ctx;
+    struct http_tls_session *tls = k->tls;
+
+    crypto_uuid7(k->r.id);
+    k->r.owner = k->server->p.ctx;
+    k->r.is_plain = true;
+    k->server->p.on_refused(&k->r, OUTCOME_INVALID_REQUEST,
+                            "The request came in plain HTTP, and this port speaks TLS from the first byte.");
+    k->tls = NULL;
+    write_raw(k);
+    k->tls = tls;
+    free_answer(&k->r.answer);
+    memset(&k->r, 0, sizeof(k->r));
+    shutdown(fd_of(k), SHUT_WR);
+    set_due(k, PLAIN_MS);
+}
+
+static void conn_free(struct http_conn *k)
+{
+    struct http_server *s = k->server;
+
+    loop_timer_clear(s->http->loop, &k->timer);
+    http_tls_end(k->tls);
+    free(k);
+    s->pending = true;                  /* at its limit libmicrohttpd listens again only at the start of its next run */
+}
+
+/* NULL: no memory. */
+static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *c)
+{
+    struct http_conn *k = calloc(1, sizeof(*k));
+    struct http_tls_params tls = {.c = c, .ctx = k, .on_plain = on_plain};
+
+    if (!k)
+        return NULL;
+    k->server = s;
+    k->c = c;
+    k->timer.on_timer = on_due;
+    if (s->p.tls && !(k->tls = http_tls_begin(s->p.tls, &tls))) {
+        free(k);
+        return NULL;
+    }
+    set_due(k, s->p.header_ms);
+    return k;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *s = cls;
-    struct http_conn *k = *socket_context;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         atomic_fetch_add(&s->load, 1);
-        k = calloc(1, sizeof(*k));
-        if (!k)
-            return;                     /* its first request is refused by closing it */
-        k->server = s;
-        k->c = c;
-        k->timer.on_timer = on_due;
-        *socket_context = k;
-        set_due(k, s->p.header_ms);
+        *socket_context = conn_new(s, c);       /* without one its first request is refused by closing it */
         return;
     }
     less_load(s);
-    if (k) {
-        loop_timer_clear(s->http->loop, &k->timer);
-        *socket_context = NULL;
-        free(k);
-        s->pending = true;              /* at its limit libmicrohttpd listens again only at the start of its next run */
-    }
+    if (*socket_context)
+        conn_free(*socket_context);
+    *socket_context = NULL;
 }
 
 /* Routing is on the raw path: "%2f" is no slash and "%00" no end. */
@@ -643,10 +709,15 @@ void http_free(struct http *h)
 static struct MHD_Daemon *start_daemon(struct http_server *s)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO;
+    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS] = {{MHD_OPTION_END, 0, NULL}};
     enum MHD_OPTION socket_option = s->p.listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END;
 
     if (s->p.listen_fd < 0)
         flags |= MHD_USE_NO_LISTEN_SOCKET;
+    if (s->p.tls) {
+        flags |= MHD_USE_TLS;
+        http_tls_options(tls);
+    }
     return MHD_start_daemon(flags, 0, NULL, NULL, on_call, s,
                             MHD_OPTION_CONNECTION_LIMIT, s->p.max_connections,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
@@ -656,6 +727,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *s)
                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
                             MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
                             MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, s,
+                            MHD_OPTION_ARRAY, tls,
                             socket_option, (MHD_socket)s->p.listen_fd,  /* the last one: it may be the end */
                             MHD_OPTION_END);
 }

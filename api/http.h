@@ -10,6 +10,7 @@
 struct http;                            /* drives the servers of one loop */
 struct http_server;
 struct http_share;
+struct http_tls;
 struct config_key;
 struct route_row;
 struct sockaddr_storage;
@@ -33,6 +34,7 @@ struct http_answer {
 
 struct http_request {                   /* strings are valid until on_end; NULL when the header is absent */
     enum http_method method;
+    bool is_plain;                      /* not in TLS, where only that is taken: it is refused */
     bool http10, chunked, has_length, expects_continue;
     uint64_t length;                    /* Content-Length */
     struct bytes_view path;             /* raw: nothing is percent-decoded; without the query */
@@ -44,6 +46,8 @@ struct http_request {                   /* strings are valid until on_end; NULL 
     struct traceparent trace;
     uint64_t started_us, deadline;      /* deadline: ms of CLOCK_MONOTONIC, request_timeout after the headers */
     bool has_answer;
+    const char *client;                 /* of its certificate, under mutual TLS, for the log; "" or NULL: none */
+    const char *stranger;               /* why its client may not call at all; NULL: it may */
     bool client_gone;                   /* it had closed its side when a suspended request was answered */
     struct http_answer answer;
 
@@ -65,6 +69,7 @@ enum http_taken {
 struct http_params {
     int listen_fd;                      /* taken over; -1: connections come from `share` */
     struct http_share *share;           /* or NULL; outlives the server */
+    struct http_tls *tls;               /* NULL: plain HTTP; outlives the server */
     unsigned max_connections;
     size_t max_body;
     uint32_t header_ms, idle_ms, request_ms, write_ms;

@@ -40,7 +40,7 @@ static struct hint_case case_of(const struct problem *p)
 void problem_write_hint(const struct problem *p, struct bytes_buf *out)
 {
     struct hint_case c = case_of(p);
-    const char *hint = hint_choose(&c);
+    const char *hint = p->hint ? p->hint : hint_choose(&c);
 
     hint_fill(hint ? hint : catalogue_get(p->outcome->code)->hint, &c, out);
 }

@@ -9,6 +9,7 @@ struct problem {                        /* everything borrowed */
     const struct smtp_outcome *outcome;
     /* NULL: made from the facts; for an error of the request itself, the outcome's reason */
     const char *detail;
+    const char *hint;                   /* NULL: chosen by the facts */
     const struct send_result *result;   /* NULL: the request never became a mail */
     const char *request_id;
     const struct json_problem *errors;  /* validation_failed */

@@ -37,6 +37,7 @@ void submission_name_send(const struct submission *s, struct send_request *out)
     memcpy(out->trace_id, r->trace.trace_id, sizeof(out->trace_id));
     memcpy(out->span_id, r->trace.span_id, sizeof(out->span_id));
     out->key = r->key ? r->key->name : NULL;
+    snprintf(out->client, sizeof(out->client), "%s", r->client ? r->client : "");
 }
 
 static void add_argument(void *ctx, const char *name, const char *value)

@@ -172,11 +172,17 @@ int cli_check_config(int argc, char **argv)
     struct config_errors errors;
     struct bytes_buf text;
     struct config *c;
+    char err[API_TLS_ERR_SIZE];
     int rc;
 
     config_errors_init(&errors);
     bytes_buf_init(&text, 0);
     rc = config_load(argc, argv, &c, &errors);
+    if (rc == 0 && api_check_tls(c, err) != 0) {
+        bytes_buf_printf(&errors.text, "%s\n", err);
+        config_free(c);
+        rc = -1;
+    }
     if (errors.n_warnings)
         fprintf(stderr, "warnings:\n%s", bytes_buf_view(&errors.warnings).p);
     if (rc == 0) {

@@ -197,6 +197,19 @@ static void check_keys(struct load *l)
                 option_error(l->e, "keys", "there is no relay \"%s\", which a key names", c->keys[i].relays.v[k]);
 }
 
+/* What the files hold is judged where they are used (api_check_tls). */
+static void check_tls(struct load *l)
+{
+    const struct config *c = l->c;
+
+    if (!c->tls_cert_file != !c->tls_key_file)
+        option_error(l->e, c->tls_cert_file ? "tls_cert_file" : "tls_key_file", "%s is missing: certificate and key go "
+                     "together", c->tls_cert_file ? "tls_key_file" : "tls_cert_file");
+    if (c->client_ca_file && !c->tls_cert_file && !c->tls_key_file)
+        option_error(l->e, "client_ca_file", "client certificates are shown in TLS only: set tls_cert_file and "
+                     "tls_key_file too");
+}
+
 /* A keyless API must not be reachable from elsewhere. 127.0.0.0/8, ::1, localhost and Unix sockets cannot be. */
 static void check_reach(struct load *l)
 {
@@ -204,10 +217,10 @@ static void check_reach(struct load *l)
     bool local = strncmp(a, "127.", 4) == 0 || strncmp(a, "[::1]:", 6) == 0 || strncmp(a, "localhost:", 10) == 0 ||
                  strncmp(a, "unix:", 5) == 0;
 
-    if (!local && l->c->n_keys == 0 && !l->c->api_keys_file)
+    if (!local && l->c->n_keys == 0 && !l->c->api_keys_file && !l->c->client_ca_file)
         option_error(l->e, "listen",
                      "%s can be reached from other machines, so callers need keys: set api_keys_file (or api_keys), "
-                     "or listen on 127.0.0.1", a);
+                     "or client_ca_file, or listen on 127.0.0.1", a);
 }
 
 static void choose_default_relay(struct load *l)
@@ -256,6 +269,7 @@ int config_load(int argc, char **argv, struct config **out, struct config_errors
         read_key_file(&l);
     }
     check_keys(&l);
+    check_tls(&l);
     check_reach(&l);
     check_relays(&l, whole);
     *out = errors->n ? NULL : l.c;

@@ -45,6 +45,8 @@ struct config {
     struct config_key *keys;            /* of api_keys, api_keys_file and the file's `keys:` */
     size_t n_keys;
     char *api_keys_file;                /* its keys are in api_keys already */
+    char *tls_cert_file, *tls_key_file; /* of the API's listener; both or none */
+    char *client_ca_file;               /* or NULL; only with those */
     char **allowed_hosts;
     size_t n_allowed_hosts;
     bool sandbox;

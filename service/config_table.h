@@ -9,9 +9,15 @@
 
 #define CONFIG_TABLE(X) \
     X(listen, TEXT, listen, "127.0.0.1:8587", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
-      "Address of the API: HOST:PORT, [IPV6]:PORT or unix:/path. Not loopback only with api_keys.") \
+      "Address of the API: HOST:PORT, [IPV6]:PORT or unix:/path. Not loopback only with api_keys or client_ca_file.") \
     X(admin_listen, TEXT, admin_listen, "127.0.0.1:8588", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of /livez, /readyz, /metrics and /version.") \
+    X(tls_cert_file, TEXT, tls_cert_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
+      "PEM file with the API's certificate and its chain: listen then speaks HTTPS. A changed file is taken at once.") \
+    X(tls_key_file, TEXT, tls_key_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
+      "PEM file with the key of that certificate.") \
+    X(client_ca_file, TEXT, client_ca_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
+      "PEM file of authorities: callers must show a certificate of one of them (mutual TLS).") \
     X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET | OPTION_RESTART, \
       "Keys that callers show as 'Authorization: Bearer KEY'; see docs/keys.md for names, digests and rights.") \
     X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \

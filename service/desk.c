@@ -76,8 +76,8 @@ static void log_send(const struct send *w, const struct send_result *r)
     log_event(o->code == OUTCOME_SENT ? LOG_INFO_LEVEL : LOG_WARN_LEVEL, "send", o->code == OUTCOME_SENT ? "mail sent"
               : o->delivery == DELIVERY_UNKNOWN ? "nobody knows whether the mail was sent" : "mail not sent",
               LOG_S("request_id", w->request.request_id), LOG_IF("trace_id", w->request.trace_id),
-              LOG_IF("span_id", w->request.span_id), LOG_IF("key", w->request.key), LOG_S("id", r->id),
-              LOG_S("relay", r->relay),
+              LOG_IF("span_id", w->request.span_id), LOG_IF("key", w->request.key),
+              LOG_IF("client", w->request.client), LOG_S("id", r->id), LOG_S("relay", r->relay),
               LOG_S("code", outcome_code_name(o->code)), LOG_S("stage", stage_name(o->stage)),
               LOG_S("delivery", delivery_name(o->delivery)), LOG_N("smtp_code", o->reply_code),
               LOG_N("ms", (double)(clock_us() - w->started_us) / 1000), LOG_N("rcpts", r->n_rcpts), LOG_S("from", from),

@@ -144,16 +144,18 @@ static int take_signals(struct house *h)
 }
 
 /* What curl wants in order to reach that address from this machine. */
-static void write_url(const char *address, char out[400])
+static void write_url(const char *address, bool tls, char out[400])
 {
+    const char *scheme = tls ? "https" : "http";
+
     if (strncmp(address, "unix:", 5) == 0)
-        snprintf(out, 400, "--unix-socket %s http://localhost", address + 5);
+        snprintf(out, 400, "--unix-socket %s %s://localhost", address + 5, scheme);
     else if (strncmp(address, "0.0.0.0:", 8) == 0)
-        snprintf(out, 400, "http://127.0.0.1:%s", address + 8);
+        snprintf(out, 400, "%s://127.0.0.1:%s", scheme, address + 8);
     else if (strncmp(address, "[::]:", 5) == 0)
-        snprintf(out, 400, "http://[::1]:%s", address + 5);
+        snprintf(out, 400, "%s://[::1]:%s", scheme, address + 5);
     else
-        snprintf(out, 400, "http://%s", address);
+        snprintf(out, 400, "%s://%s", scheme, address);
 }
 
 /* For people: on a terminal, and wherever the sandbox runs (a first try), unless JSON was asked for by name. */
@@ -164,7 +166,7 @@ static void greet(const struct house *h, const char *api, const char *admin)
 
     if (strcmp(h->config->log_format, "json") == 0 || (!h->sandbox && isatty(STDERR_FILENO) != 1))
         return;
-    write_url(api, url);
+    write_url(api, h->config->tls_cert_file != NULL, url);
     fprintf(stderr,
             "\nmailhatch " MAILHATCH_VERSION
             "\n  API    %s\n  admin  %s  (/livez /readyz /metrics /version)\n  relay  %s\n",
@@ -251,6 +253,17 @@ static void leave(struct house *h)
     _exit(0);
 }
 
+/* The settings that only the room above can judge. */
+static bool can_serve(const struct config *c)
+{
+    char err[API_TLS_ERR_SIZE];
+
+    if (api_check_tls(c, err) == 0)
+        return true;
+    fprintf(stderr, "mailhatch cannot start:\n%s\n", err);
+    return false;
+}
+
 static int run(int argc, char **argv)
 {
     struct house h = {.argc = argc, .argv = argv, .config = startup_load(argc, argv, false)};
@@ -262,6 +275,10 @@ static int run(int argc, char **argv)
         status = cli_unknown(h.config->file_argument);
         config_free(h.config);
         return status;
+    }
+    if (!can_serve(h.config)) {
+        config_free(h.config);
+        return 2;
     }
     startup_memory();
     startup_limits(h.config);

@@ -14,6 +14,7 @@
 /* The office's door: what its desks share (relays, capacity, the drain), and how it opens and closes. */
 
 #define TRIM_MS 2000
+#define CERTIFICATE_DAYS 8              /* so near its end a certificate is warned of */
 
 /* ---- life ---- */
 
@@ -321,8 +322,21 @@ void service_log_http(const struct service_http_line *l)
         return;
     log_event(LOG_DEBUG_LEVEL, "http", "request answered", LOG_S("request_id", l->request_id),
               LOG_IF("trace_id", l->trace_id), LOG_IF("span_id", l->span_id), LOG_S("method", l->method),
-              LOG_S("route", l->route), LOG_IF("key", l->key),
+              LOG_S("route", l->route), LOG_IF("key", l->key), LOG_IF("client", l->client),
               LOG_N("status", l->status), LOG_N("ms", (double)l->us / 1000));
+}
+
+void service_log_certificate(const char *file, int days_left, const char *why)
+{
+    if (why)
+        log_event(LOG_WARN_LEVEL, "certificate", "a file changed and cannot be used; the certificate before it stays",
+                  LOG_S("file", file), LOG_S("why", why), LOG_N("days_left", days_left));
+    else if (days_left < CERTIFICATE_DAYS)
+        log_event(LOG_WARN_LEVEL, "certificate", days_left < 0 ? "the API's certificate has expired"
+                  : "the API's certificate expires soon", LOG_S("file", file), LOG_N("days_left", days_left));
+    else
+        log_event(LOG_INFO_LEVEL, "certificate", "the API's certificate is in force", LOG_S("file", file),
+                  LOG_N("days_left", days_left));
 }
 
 void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion)

@@ -57,6 +57,7 @@ struct send_result {
 struct send_request {
     char request_id[65];
     const char *key;                    /* name of the API key, for logs; lent for the process's life; NULL: none */
+    char client[65];                    /* name of the caller's certificate, for logs; "": none */
     char trace_id[33], span_id[17];     /* of the caller's trace (api/traceparent.h), for logs; "": none */
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
     void (*on_done)(void *ctx, const struct send_result *r);    /* exactly once; may run inside desk_send */
@@ -116,10 +117,12 @@ void service_log_client_gone(const char *request_id, const char *route);
 /* How a diagnosis ended; request_id: who asked, or NULL. Any thread. */
 void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion);
 struct service_http_line {
-    const char *request_id, *trace_id, *span_id, *method, *route, *key;
+    const char *request_id, *trace_id, *span_id, *method, *route, *key, *client;
     int status;
     uint64_t us;
 };
+/* The API's certificate was read; why: it could not be, and the one before stays. */
+void service_log_certificate(const char *file, int days_left, const char *why);
 void service_log_http(const struct service_http_line *l);
 void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */
 #endif

@@ -3,7 +3,7 @@
 # As root, or through sudo; without either it prints the line to run.
 set -eu
 
-build="gcc make pkg-config libc6-dev libmicrohttpd-dev libssl-dev libcjson-dev libidn2-dev libyaml-dev \
+build="gcc make pkg-config libc6-dev libmicrohttpd-dev libgnutls28-dev libssl-dev libcjson-dev libidn2-dev libyaml-dev \
 zlib1g-dev ca-certificates"
 test="check python3 openssl prometheus nodejs npm clang libclang-rt-14-dev curl iproute2"
 

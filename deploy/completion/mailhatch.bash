@@ -14,7 +14,7 @@ _mailhatch()
     --log-level) words="debug info warn error" ;;
     --relay-tls) words="starttls implicit none" ;;
     --tls) words="starttls implicit none" ;;
-    --config | --api-keys-file | --relay-password-file | --relay-ca-file | --relay-crl-file | --password-file | --ca-file | --compare) files=1 ;;
+    --config | --tls-cert-file | --tls-key-file | --client-ca-file | --api-keys-file | --relay-password-file | --relay-ca-file | --relay-crl-file | --password-file | --ca-file | --compare) files=1 ;;
     --listen | --admin-listen | --api-keys | --allowed-hosts | --default-relay | --store | --request-timeout | --max-waiting | --max-inflight-bytes | --max-body | --max-recipients | --max-connections | --http-loops | --smtp-loops | --drain-delay | --drain-timeout | --relay-url | --relay-user | --relay-password | --relay-pins | --relay-ehlo-name | --relay-max-sessions | --relay-mails-per-session | --relay-min-idle | --relay-loops | --relay-pipeline-depth | --relay-timeout | --relay-dns-timeout | --relay-connect-timeout | --relay-connect-total-timeout | --relay-banner-timeout | --relay-tls-timeout | --relay-command-timeout | --relay-write-timeout | --relay-final-reply-timeout | --relay-idle-timeout | --relay-lifetime | --relay-one-flight-max | --relay-one-flight-idle | --to | --from | --user | --address | --timeout | --watch) return ;;
     help) words="diagnose sample reference man man5 completion" ;;
     completion) words="bash zsh" ;;
@@ -29,6 +29,9 @@ _mailhatch()
         --version
         --listen
         --admin-listen
+        --tls-cert-file
+        --tls-key-file
+        --client-ca-file
         --api-keys
         --api-keys-file
         --allowed-hosts

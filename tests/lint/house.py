@@ -31,6 +31,7 @@ SOCKET_FILES = ("smtp/loop.c", "smtp/conn*.c", "smtp/dial.[ch]", "smtp/probe.c",
                 "service/notify.c")
 FOREIGN = (
     ("microhttpd.h", ("api/http*.[ch]",)),
+    ("gnutls/*", ("api/http_tls.c",)),
     ("cjson/*", ("api/json_*.[ch]",)),
     ("zlib.h", ("api/inflate.c",)),
     ("yaml.h", ("service/config_yaml.c",)),
