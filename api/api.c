@@ -29,7 +29,6 @@
 
 struct api {
     struct service *service;
-    struct auth *auth;
     struct work *work;
     struct diagnosis_runs *runs;
     struct listen_socket listen, admin_listen;
@@ -64,7 +63,7 @@ static void route(struct hall *h, struct http_request *r, bool admin)
     } else if (!match.row) {
         answer_refusal(r, OUTCOME_NOT_FOUND, "There is nothing at this path.");
     } else {
-        forbidden = admin ? NULL : auth_check_browser(h->auth, r);
+        forbidden = admin ? NULL : auth_check_browser(r->auth, r);
         if (forbidden)
             answer_refusal_with(r, OUTCOME_FORBIDDEN, forbidden, browser_hint);
         else if (r->key && !rights_has_scope(r->key, match.row))
@@ -77,8 +76,12 @@ static void route(struct hall *h, struct http_request *r, bool admin)
 static void on_headers(struct http_request *r)
 {
     struct hall *h = r->owner;
-    enum outcome_code code = r->stranger ? OUTCOME_FORBIDDEN : auth_check_key(h->auth, r->authorization, &r->key);
+    enum outcome_code code;
 
+    r->auth = auth_hold(h->auth);
+    code = r->stranger ? OUTCOME_FORBIDDEN : auth_check_key(r->auth, r->authorization, &r->key);
+    if (r->key)
+        config_key_id(r->key, r->key_id);
     if (r->stranger)
         answer_refusal_with(r, OUTCOME_FORBIDDEN, r->stranger, stranger_hint);
     else if (code == OUTCOME_MISSING_API_KEY)
@@ -120,7 +123,8 @@ static void on_end(struct http_request *r, int status)
     service_log_http(&(struct service_http_line){.request_id = r->id, .trace_id = r->trace.trace_id,
                                                  .span_id = r->trace.span_id, .method = http_method_name(r->method),
                                                  .route = label, .key = r->key ? r->key->name : NULL,
-                                                 .client = r->client, .status = status, .us = us});
+                                                 .key_id = r->key_id, .client = r->client, .status = status, .us = us});
+    auth_release(r->auth);
 }
 
 /* ---- the listeners ---- */
@@ -246,7 +250,7 @@ static int start_tls(struct api *a, char err_out[200])
 static int start_servers(struct api *a, char err_out[200])
 {
     const struct config *config = service_config(a->service);
-    bool need_local = !auth_has_keys(a->auth) && !config->client_ca_file;
+    bool need_local = config->n_keys == 0 && !config->client_ca_file;
     int rc;
 
     if (start_tls(a, err_out) < 0)
@@ -269,23 +273,34 @@ static void on_stop(struct loop_msg *m)
     http_server_stop_listening(h->server);
 }
 
+static struct auth *make_auth(const struct config *c, const struct auth *before)
+{
+    const struct auth_params p = {c->keys, c->n_keys, c->allowed_hosts, c->n_allowed_hosts, before};
+
+    return auth_new(&p);
+}
+
 static int make_halls(struct api *a)
 {
+    struct auth *auth = make_auth(service_config(a->service), NULL);
     bool ok = true;
 
-    for (size_t i = 0; i < a->n_halls; i++) {
+    if (!auth)
+        return -1;
+    for (size_t i = 0; i < service_n_desks(a->service); i++) {
         struct desk *desk = service_desk(a->service, i);
-        a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk), .auth = a->auth,
-                                    .work = a->work, .runs = a->runs, .http = http_new(desk_loop(desk)),
+        a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk),
+                                    .auth = auth_hold(auth), .work = a->work, .runs = a->runs, .http = http_new(desk_loop(desk)),
                                     .stop = {.on_msg = on_stop}};
         ok = ok && a->halls[i].http;
+        a->n_halls++;
     }
+    auth_release(auth);
     return ok ? 0 : -1;
 }
 
 struct api *api_new(struct service *s, char err_out[200])
 {
-    const struct config *config = service_config(s);
     size_t n = service_n_desks(s);
     struct api *a = calloc(1, sizeof(*a) + n * sizeof(a->halls[0]));
 
@@ -293,14 +308,10 @@ struct api *api_new(struct service *s, char err_out[200])
     if (!a)
         return NULL;
     a->service = s;
-    a->auth = auth_new(config->keys, config->n_keys, config->allowed_hosts, config->n_allowed_hosts);
     a->work = work_new(WORKERS);
     a->runs = diagnosis_runs_new();
-    if (a->auth && a->work && a->runs) {
-        a->n_halls = n;
-        if (make_halls(a) == 0 && start_servers(a, err_out) == 0)
-            return a;
-    }
+    if (a->work && a->runs && make_halls(a) == 0 && start_servers(a, err_out) == 0)
+        return a;
     api_free(a);
     return NULL;
 }
@@ -316,6 +327,55 @@ void api_stop_listening(struct api *a)
     for (size_t i = 1; i < a->n_halls; i++)
         loop_post(a->halls[i].loop, &a->halls[i].stop);
     http_server_stop_listening(a->halls[0].server);
+}
+
+/* ---- other keys ---- */
+
+struct auth_letter {
+    struct loop_msg msg;
+    struct hall *hall;
+    struct auth *auth;
+};
+
+static void on_auth(struct loop_msg *m)
+{
+    struct auth_letter *l = (struct auth_letter *)(void *)m;
+
+    auth_release(l->hall->auth);
+    l->hall->auth = l->auth;
+    free(l);
+}
+
+int api_may_take(const struct api *a, const struct config *c, char err_out[200])
+{
+    if (a->listen.is_local || c->n_keys || service_config(a->service)->client_ca_file)
+        return 0;
+    snprintf(err_out, 200, "It has no API keys, and the API listens on %.60s, which other machines can reach.",
+             a->listen.name);
+    return -1;
+}
+
+int api_take_keys(struct api *a, const struct config *c)
+{
+    struct auth *auth = make_auth(c, a->halls[0].auth);
+    struct auth_letter **letters = calloc(a->n_halls, sizeof(struct auth_letter *));
+    bool ok = auth && letters;
+
+    for (size_t i = 0; ok && i < a->n_halls; i++) {
+        letters[i] = calloc(1, sizeof(*letters[i]));
+        ok = letters[i] != NULL;
+    }
+    for (size_t i = 0; letters && i < a->n_halls; i++) {
+        if (!ok) {
+            free(letters[i]);
+            continue;
+        }
+        *letters[i] = (struct auth_letter){.msg = {.on_msg = on_auth}, .hall = &a->halls[i], .auth = auth_hold(auth)};
+        loop_post(a->halls[i].loop, &letters[i]->msg);
+    }
+    auth_release(auth);
+    free(letters);
+    return ok ? 0 : -1;
 }
 
 void api_drain(struct api *a)
@@ -351,6 +411,7 @@ void api_free(struct api *a)
         http_server_free(h->server, OUTCOME_OUTCOME_UNKNOWN, detail);
         http_server_free(h->admin, OUTCOME_SHUTTING_DOWN, NULL);
         http_free(h->http);
+        auth_release(h->auth);
     }
     http_share_free(a->share);
     if (a->tls)
@@ -358,7 +419,6 @@ void api_free(struct api *a)
     http_tls_free(a->tls);
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);
-    auth_free(a->auth);
     diagnosis_runs_free(a->runs);
     free(a);
 }

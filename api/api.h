@@ -21,6 +21,11 @@ void api_free(struct api *a);
  * file is wrong and how. */
 #define API_TLS_ERR_SIZE 400
 int api_check_tls(const struct config *c, char err_out[API_TLS_ERR_SIZE]) MUST_CHECK;
+/* For a reload, on the first loop. Whether these settings may come into force: -1, err_out says why not. */
+int api_may_take(const struct api *a, const struct config *c, char err_out[200]) MUST_CHECK;
+/* Their keys and allowed_hosts count for requests from now on (on other loops, from their next letters on). The rates
+ * that names have used stay used. -1: no memory, and nothing changed. */
+int api_take_keys(struct api *a, const struct config *c) MUST_CHECK;
 /* Where they listen: HOST:PORT as bound (a configured port 0 is picked by the kernel), or unix:/path. */
 const char *api_address(const struct api *a);
 const char *api_admin_address(const struct api *a);

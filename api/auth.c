@@ -7,40 +7,118 @@
 #include "smtp/crypto.h"
 #include "smtp/loop.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* API keys and their rates, and the browser rule. */
 
-struct auth {
-    char *const *hosts;
-    size_t n_hosts;
-    const struct config_key *keys;
-    size_t n_keys;
-    _Atomic uint64_t *buckets;          /* one a key; keys of one name share the first one's */
+/* What a name has used of its rate; sets of keys share it, the one before and the one after. */
+struct bucket {
+    atomic_uint refs;
+    _Atomic uint64_t level;
 };
 
-struct auth *auth_new(const struct config_key *keys, size_t n_keys, char *const *allowed_hosts, size_t n_hosts)
+struct auth {
+    atomic_uint refs;
+    char **hosts;
+    size_t n_hosts;
+    struct config_key *keys;
+    size_t n_keys;
+    struct bucket **buckets;            /* one a key; keys of one name share it, so that a rotation does not double
+                                         * what a name may send */
+};
+
+/* ---- sets ---- */
+
+static void bucket_release(struct bucket *b)
+{
+    if (b && atomic_fetch_sub(&b->refs, 1) == 1)
+        free(b);
+}
+
+static bool is_same_caller(const struct config_key *a, const struct config_key *b)
+{
+    return *a->name ? strcmp(a->name, b->name) == 0
+                    : !*b->name && memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
+}
+
+static struct bucket *find_bucket(const struct auth *a, size_t n, const struct config_key *k)
+{
+    for (size_t i = 0; i < n; i++)
+        if (is_same_caller(&a->keys[i], k))
+            return a->buckets[i];
+    return NULL;
+}
+
+static struct bucket *bucket_of(const struct auth *a, size_t i, const struct auth *before)
+{
+    struct bucket *b = find_bucket(a, i, &a->keys[i]);
+
+    if (!b && before)
+        b = find_bucket(before, before->n_keys, &a->keys[i]);
+    if (b)
+        atomic_fetch_add(&b->refs, 1);
+    else if ((b = calloc(1, sizeof(*b))))
+        atomic_init(&b->refs, 1);
+    return b;
+}
+
+static bool fill(struct auth *a, const struct auth_params *p)
+{
+    a->keys = config_keys_copy(p->keys, p->n_keys);
+    a->buckets = calloc(p->n_keys + 1, sizeof(struct bucket *));
+    a->hosts = calloc(p->n_hosts + 1, sizeof(*a->hosts));
+    if (!a->keys || !a->buckets || !a->hosts)
+        return false;
+    for (a->n_keys = 0; a->n_keys < p->n_keys; a->n_keys++)
+        if (!(a->buckets[a->n_keys] = bucket_of(a, a->n_keys, p->before)))
+            break;
+    for (a->n_hosts = 0; a->n_hosts < p->n_hosts; a->n_hosts++)
+        if (!(a->hosts[a->n_hosts] = strdup(p->allowed_hosts[a->n_hosts])))
+            break;
+    return a->n_keys == p->n_keys && a->n_hosts == p->n_hosts;
+}
+
+static void auth_free(struct auth *a, size_t n_keys)
+{
+    for (size_t i = 0; i < a->n_keys; i++)
+        bucket_release(a->buckets[i]);
+    for (size_t i = 0; i < a->n_hosts; i++)
+        free(a->hosts[i]);
+    config_keys_free(a->keys, a->keys ? n_keys : 0);
+    free(a->buckets);
+    free(a->hosts);
+    free(a);
+}
+
+struct auth *auth_new(const struct auth_params *p)
 {
     struct auth *a = calloc(1, sizeof(*a));
 
     if (!a)
         return NULL;
-    *a = (struct auth){.hosts = allowed_hosts, .n_hosts = n_hosts, .keys = keys, .n_keys = n_keys};
-    a->buckets = calloc(n_keys + 1, sizeof(*a->buckets));
-    if (a->buckets)
+    atomic_init(&a->refs, 1);
+    if (fill(a, p))
         return a;
-    free(a);
+    auth_free(a, p->n_keys);
     return NULL;
 }
 
-void auth_free(struct auth *a)
+struct auth *auth_hold(struct auth *a)
 {
-    if (a)
-        free(a->buckets);
-    free(a);
+    atomic_fetch_add(&a->refs, 1);
+    return a;
 }
+
+void auth_release(struct auth *a)
+{
+    if (a && atomic_fetch_sub(&a->refs, 1) == 1)
+        auth_free(a, a->n_keys);
+}
+
+/* ---- keys ---- */
 
 bool auth_has_keys(const struct auth *a)
 {
@@ -72,15 +150,6 @@ enum outcome_code auth_check_key(const struct auth *a, const char *authorization
     return *key_out && token.n ? OUTCOME_SENT : OUTCOME_INVALID_API_KEY;
 }
 
-/* A rotation does not double what a name may send. */
-static _Atomic uint64_t *bucket_of(const struct auth *a, const struct config_key *k)
-{
-    for (size_t i = 0; *k->name && i < a->n_keys; i++)
-        if (strcmp(a->keys[i].name, k->name) == 0)
-            return &a->buckets[i];
-    return &a->buckets[k - a->keys];
-}
-
 /* The fields of draft-ietf-httpapi-ratelimit-headers-10. */
 bool auth_take_rate(const struct auth *a, struct http_request *r, size_t mails)
 {
@@ -90,7 +159,8 @@ bool auth_take_rate(const struct auth *a, struct http_request *r, size_t mails)
 
     if (!k || !k->rate)
         return true;
-    rate_take(bucket_of(a, k), (struct rate_limit){k->rate, k->rate_ms}, (unsigned)mails, clock_us(), &v);
+    rate_take(&a->buckets[k - a->keys]->level, (struct rate_limit){k->rate, k->rate_ms}, (unsigned)mails, clock_us(),
+              &v);
     snprintf(r->rate_policy, sizeof(r->rate_policy), "\"mails\";q=%u;w=%u", k->rate, (unsigned)(k->rate_ms / 1000));
     snprintf(r->rate, sizeof(r->rate), "\"mails\";r=%u;t=%u", v.left, (unsigned)v.full_s);
     if (v.ok)
@@ -104,6 +174,8 @@ bool auth_take_rate(const struct auth *a, struct http_request *r, size_t mails)
     answer_rate_limited(r, v.retry_s ? v.retry_s : v.full_s, detail);
     return false;
 }
+
+/* ---- web pages ---- */
 
 /* "host:port" without its port; "[::1]" keeps its brackets. */
 static struct bytes_view without_port(struct bytes_view host)

@@ -7,10 +7,19 @@ struct config_key;
 struct http_request;
 struct auth;
 
-/* keys and allowed_hosts are borrowed. NULL: no memory. */
-struct auth *auth_new(const struct config_key *keys, size_t n_keys, char *const *allowed_hosts,
-                      size_t n_hosts) MUST_CHECK;
-void auth_free(struct auth *a);
+/* One set of keys and hosts, copied and never changed. It is counted: each hall holds the one in force, and each
+ * request the one that it came under, so that nobody waits for anybody when the settings change. With `before`, the rate that a
+ * name (or a nameless key) has used is still used. NULL: no memory. */
+struct auth_params {
+    const struct config_key *keys;
+    size_t n_keys;
+    char *const *allowed_hosts;
+    size_t n_hosts;
+    const struct auth *before;          /* or NULL */
+};
+struct auth *auth_new(const struct auth_params *p) MUST_CHECK;          /* held once */
+struct auth *auth_hold(struct auth *a);                                 /* any thread, as _release */
+void auth_release(struct auth *a);
 bool auth_has_keys(const struct auth *a);
 /* SENT: may, by *key_out (NULL: there are no keys); else missing_api_key, invalid_api_key */
 enum outcome_code auth_check_key(const struct auth *a, const char *authorization, const struct config_key **key_out);

@@ -177,7 +177,7 @@ static void send_ready(struct submission *s)
         refuse(s->r, &s->read);
         return;
     }
-    if (!auth_take_rate(s->hall->auth, s->r, 1))
+    if (!auth_take_rate(s->r->auth, s->r, 1))
         return;
     s->message = NULL;                  /* the service's now */
     submission_name_send(s, &send);
@@ -236,7 +236,7 @@ static void batch_ready(struct submission *s)
 {
     if (s->batch.whole.code != OUTCOME_SENT)
         refuse(s->r, &s->batch.whole);
-    else if (auth_take_rate(s->hall->auth, s->r, count_messages(s)))
+    else if (auth_take_rate(s->r->auth, s->r, count_messages(s)))
         batch_send(s);
 }
 

@@ -13,7 +13,7 @@ struct hall {
     struct service *service;            /* all halls' */
     struct desk *desk;
     struct loop *loop;
-    const struct auth *auth;            /* all halls' */
+    struct auth *auth;                  /* in force; held */
     struct work *work;                  /* the same: for large bodies */
     struct diagnosis_runs *runs;        /* the same */
     bool checking_relay;                /* /readyz?relay=deep has a diagnosis running; the first loop's */

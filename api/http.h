@@ -8,6 +8,7 @@
 #include "smtp/outcome.h"
 
 struct http;                            /* drives the servers of one loop */
+struct auth;
 struct http_server;
 struct http_share;
 struct http_tls;
@@ -53,8 +54,10 @@ struct http_request {                   /* strings are valid until on_end; NULL 
 
     bool wants_body;                    /* set in on_headers: else a body is dropped */
     void *owner;                        /* ctx of the params */
+    char key_id[9];                     /* of the key, for the log; "": none */
     char rate[48], rate_policy[48];     /* RateLimit and RateLimit-Policy of its answer; "": not said */
-    const struct config_key *key;       /* these five are the owner's; NULL: the API has no keys */
+    struct auth *auth;                  /* these six are the owner's: what was in force when it came; held */
+    const struct config_key *key;       /* of that; NULL: the API has no keys */
     const struct route_row *route;
     struct bytes_view argument;
     size_t reserved;

@@ -53,6 +53,7 @@ static int open_unix(const char *path, struct listen_socket *out, char err_out[E
         return -1;
     }
     memcpy(out->path, path, strlen(path) + 1);
+    out->is_local = true;
     return 0;
 }
 
@@ -142,7 +143,8 @@ static int open_tcp(const char *address, bool need_local, struct listen_socket *
         snprintf(err_out, ERR_SIZE, "Cannot listen on %.80s: %s.", address, gai_strerror(rc));
         return -1;
     }
-    if (need_local && !is_loopback(found->ai_addr)) {
+    out->is_local = is_loopback(found->ai_addr);
+    if (need_local && !out->is_local) {
         snprintf(err_out, ERR_SIZE, "Refusing to listen on %.60s without API keys: set api_keys (MAILHATCH_API_KEYS), "
                  "or listen on 127.0.0.1, [::1] or a Unix socket.", address);
         rc = -1;
@@ -247,7 +249,8 @@ static int take_inherited(int fd, const char *what, bool need_local, struct list
                  "socket unit needs ListenStream= and Accept=no.", what, fd);
         return -1;
     }
-    if (need_local && bound.ss_family != AF_UNIX && !is_loopback((const struct sockaddr *)(const void *)&bound)) {
+    out->is_local = bound.ss_family == AF_UNIX || is_loopback((const struct sockaddr *)(const void *)&bound);
+    if (need_local && !out->is_local) {
         snprintf(err_out, ERR_SIZE, "Refusing to listen on %.60s without API keys: set api_keys (MAILHATCH_API_KEYS), "
                  "or write a loopback address in the socket unit.", out->name);
         return -1;

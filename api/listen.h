@@ -8,6 +8,7 @@ struct listen_socket {
     uint16_t port;                      /* as bound; 0 for a Unix socket */
     char path[108];                     /* of a Unix socket of ours, to be removed; "" else */
     char name[300];                     /* where it listens, as an address is written */
+    bool is_local;                      /* nobody on another machine can reach it */
     bool inherited;                     /* somebody else holds it too, and it outlives us */
 };
 

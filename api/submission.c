@@ -36,7 +36,8 @@ void submission_name_send(const struct submission *s, struct send_request *out)
     memcpy(out->request_id, r->id, sizeof(out->request_id));
     memcpy(out->trace_id, r->trace.trace_id, sizeof(out->trace_id));
     memcpy(out->span_id, r->trace.span_id, sizeof(out->span_id));
-    out->key = r->key ? r->key->name : NULL;
+    snprintf(out->key, sizeof(out->key), "%s", r->key ? r->key->name : "");
+    snprintf(out->key_id, sizeof(out->key_id), "%s", r->key_id);
     snprintf(out->client, sizeof(out->client), "%s", r->client ? r->client : "");
 }
 

@@ -155,46 +155,21 @@ static bool read_sources(struct load *l, int argc, char **argv)
 
 /* ---- the whole ---- */
 
-static void add_key(struct config *c, const char *key, size_t n)
-{
-    char **longer = realloc(c->api_keys, (c->n_api_keys + 1) * sizeof(*longer));
-
-    if (!longer)
-        unreachable("no memory for the configuration");
-    c->api_keys = longer;
-    longer[c->n_api_keys++] = strndup(key, n);
-}
-
-/* One key a line; blank lines and those that begin with # do not count. */
-static void read_key_file(struct load *l)
-{
-    char *text = config_relay_read_secret(l->c->api_keys_file, true, "api_keys_file", l->e);
-    size_t before = l->c->n_api_keys;
-
-    if (!text)
-        return;
-    for (const char *p = text; *p;) {
-        size_t n = strcspn(p, "\r\n");
-        if (n && *p != '#')
-            add_key(l->c, p, n);
-        p += n;
-        p += strspn(p, "\r\n");
-    }
-    if (l->c->n_api_keys == before)
-        option_error(l->e, "api_keys_file", "%s holds no key", l->c->api_keys_file);
-    crypto_cleanse_free(text);
-}
-
 static void check_keys(struct load *l)
 {
-    const struct config *c = l->c;
+    struct config *c = l->c;
+    bool file_wins = c->n_api_keys == 0 || option_rank_of(&option_top, "api_keys", c->sources) <=
+                                               option_rank_of(&option_top, "api_keys_file", c->sources);
 
+    c->uses_keys_file = c->api_keys_file && file_wins;
+    config_keys_look(c);
+    for (; c->uses_keys_file && c->n_api_keys; c->n_api_keys--)
+        crypto_cleanse_free(c->api_keys[c->n_api_keys - 1]);
     for (size_t i = 0; i < c->n_api_keys; i++)
-        config_key_add(l->c, c->api_keys[i], i + 1, "api_keys", l->e);
-    for (size_t i = 0; i < c->n_keys; i++)
-        for (size_t k = 0; k < c->keys[i].relays.n; k++)
-            if (!config_relay_get(l->c, c->keys[i].relays.v[k]) && !c->sandbox)
-                option_error(l->e, "keys", "there is no relay \"%s\", which a key names", c->keys[i].relays.v[k]);
+        config_key_add(c, c->api_keys[i], i + 1, "api_keys", l->e);
+    if (c->uses_keys_file)
+        config_keys_read_file(c, l->e);
+    config_keys_check(c, l->e);
 }
 
 /* What the files hold is judged where they are used (api_check_tls). */
@@ -262,12 +237,6 @@ int config_load(int argc, char **argv, struct config **out, struct config_errors
     struct load l = {.c = config_new(), .e = errors};
     bool whole = read_sources(&l, argc, argv);
 
-    if (l.c->api_keys_file && (l.c->n_api_keys == 0 || option_rank_of(&option_top, "api_keys", l.c->sources) <=
-                               option_rank_of(&option_top, "api_keys_file", l.c->sources))) {
-        for (; l.c->n_api_keys; l.c->n_api_keys--)
-            crypto_cleanse_free(l.c->api_keys[l.c->n_api_keys - 1]);
-        read_key_file(&l);
-    }
     check_keys(&l);
     check_tls(&l);
     check_reach(&l);

@@ -28,6 +28,8 @@ struct config_words {
 struct config_key {                     /* an API key and its rights; an empty list allows all */
     char *name;                         /* "": none. Two keys of one name: a rotation */
     unsigned char digest[32];           /* SHA-256 of the secret */
+    char *secret_file;                  /* where the secret stands; or NULL */
+    bool is_of_file;                    /* it stands in api_keys_file */
     struct config_words senders, recipients;    /* "ann@example.com" or "@example.com", domains as A-labels */
     struct config_words relays;
     unsigned scopes;
@@ -44,7 +46,9 @@ struct config {
     size_t n_api_keys;
     struct config_key *keys;            /* of api_keys, api_keys_file and the file's `keys:` */
     size_t n_keys;
-    char *api_keys_file;                /* its keys are in api_keys already */
+    char *api_keys_file;                /* its keys are among keys, unless api_keys won over it */
+    bool uses_keys_file;                /* it did not */
+    char *key_stamps;                   /* of the files with keys, when they were read */
     char *tls_cert_file, *tls_key_file; /* of the API's listener; both or none */
     char *client_ca_file;               /* or NULL; only with those */
     char **allowed_hosts;
@@ -75,6 +79,11 @@ void config_drop_relays(struct config *c);              /* theirs are secrets th
 /* Only the admin listener's address, judged alone: a health check must not need the relay's settings. Owned; NULL
  * with errors filled. */
 char *config_load_admin_listen(int argc, char **argv, struct config_errors *errors) MUST_CHECK;
+/* Keys are copied with all they hold, into a list of the caller's own. */
+struct config_key *config_keys_copy(const struct config_key *v, size_t n) MUST_CHECK;   /* NULL: no memory */
+void config_keys_free(struct config_key *v, size_t n);
+#define CONFIG_KEY_ID_SIZE 9
+void config_key_id(const struct config_key *k, char out[CONFIG_KEY_ID_SIZE]);   /* the first 8 digits of its digest */
 /* Nobody said anything about this top-level option: it has its default. */
 bool config_is_default(const struct config *c, const char *option);
 void config_errors_init(struct config_errors *e);

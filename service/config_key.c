@@ -195,6 +195,8 @@ static void read_words(struct parse *p, char *line)
     }
 }
 
+/* ---- lists of keys ---- */
+
 static void key_deinit(struct config_key *k)
 {
     struct config_words *lists[] = {&k->senders, &k->recipients, &k->relays};
@@ -205,15 +207,66 @@ static void key_deinit(struct config_key *k)
         free(lists[i]->v);
     }
     free(k->name);
+    free(k->secret_file);
+}
+
+void config_keys_free(struct config_key *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        key_deinit(&v[i]);
+    free(v);
 }
 
 void config_keys_deinit(struct config *c)
 {
-    for (size_t i = 0; i < c->n_keys; i++)
-        key_deinit(&c->keys[i]);
-    free(c->keys);
+    config_keys_free(c->keys, c->n_keys);
     c->keys = NULL;
     c->n_keys = 0;
+    free(c->key_stamps);
+    c->key_stamps = NULL;
+}
+
+static bool copy_words(const struct config_words *from, struct config_words *to)
+{
+    *to = (struct config_words){calloc(from->n + 1, sizeof(*to->v)), 0};
+    for (; to->v && to->n < from->n; to->n++)
+        if (!(to->v[to->n] = strdup(from->v[to->n])))
+            return false;
+    return to->v != NULL;
+}
+
+static bool key_copy(const struct config_key *from, struct config_key *to)
+{
+    bool ok;
+
+    *to = *from;
+    to->name = strdup(from->name);
+    to->secret_file = from->secret_file ? strdup(from->secret_file) : NULL;
+    ok = copy_words(&from->senders, &to->senders);
+    ok = copy_words(&from->recipients, &to->recipients) && ok;
+    ok = copy_words(&from->relays, &to->relays) && ok;
+    return ok && to->name && (to->secret_file || !from->secret_file);
+}
+
+struct config_key *config_keys_copy(const struct config_key *v, size_t n)
+{
+    struct config_key *copy = calloc(n + 1, sizeof(*copy));
+    bool ok = copy != NULL;
+
+    for (size_t i = 0; copy && i < n; i++)
+        ok = key_copy(&v[i], &copy[i]) && ok;
+    if (ok)
+        return copy;
+    config_keys_free(copy, copy ? n : 0);
+    return NULL;
+}
+
+void config_keys_check(struct config *c, struct config_errors *e)
+{
+    for (size_t i = 0; i < c->n_keys; i++)
+        for (size_t k = 0; k < c->keys[i].relays.n; k++)
+            if (!config_relay_get(c, c->keys[i].relays.v[k]) && !c->sandbox)
+                option_error(e, "keys", "there is no relay \"%s\", which a key names", c->keys[i].relays.v[k]);
 }
 
 void config_key_add(struct config *c, const char *line, size_t number, const char *where, struct config_errors *e)
@@ -238,6 +291,109 @@ void config_key_add(struct config *c, const char *line, size_t number, const cha
     free(words);
 }
 
+/* ---- in files ---- */
+
+void config_keys_read_file(struct config *c, struct config_errors *e)
+{
+    char *text = config_relay_read_secret(c->api_keys_file, true, "api_keys_file", e);
+    size_t number = 0;
+
+    if (!text)
+        return;
+    for (char *p = text; *p;) {
+        char *end = p + strcspn(p, "\r\n");
+        bool is_last = !*end;
+        *end = '\0';
+        if (*p && *p != '#') {
+            config_key_add(c, p, ++number, "api_keys_file", e);
+            c->keys[c->n_keys - 1].is_of_file = true;
+        }
+        p = is_last ? end : end + 1;
+    }
+    if (number == 0)
+        option_error(e, "api_keys_file", "%s holds no key", c->api_keys_file);
+    crypto_cleanse_free(text);
+}
+
+static void add_stamp(struct bytes_buf *b, const char *path)
+{
+    char stamp[FILE_STAMP_SIZE];
+
+    file_stamp(path, stamp);
+    bytes_buf_printf(b, "%s/", stamp);
+}
+
+/* NULL: no key stands in a file. */
+static char *stamp_files(const struct config *c)
+{
+    struct bytes_buf b;
+    size_t n;
+
+    bytes_buf_init(&b, 0);
+    if (c->uses_keys_file)
+        add_stamp(&b, c->api_keys_file);
+    for (size_t i = 0; i < c->n_keys; i++)
+        if (c->keys[i].secret_file)
+            add_stamp(&b, c->keys[i].secret_file);
+    if (b.failed)
+        unreachable("no memory for the configuration");
+    return b.n ? bytes_buf_take(&b, &n) : NULL;
+}
+
+void config_keys_look(struct config *c)
+{
+    free(c->key_stamps);
+    c->key_stamps = stamp_files(c);
+}
+
+static void reread_secret(struct config_key *k, size_t number, struct config_errors *e)
+{
+    char *secret = config_relay_read_secret(k->secret_file, false, "secret_file", e);
+    struct parse p = {.key = k, .number = number, .where = "secret_file", .e = e};
+
+    if (secret)
+        set_digest(&p, secret);
+    crypto_cleanse_free(secret);
+}
+
+bool config_keys_refresh(struct config *c, struct config_key **before_out, size_t *n_out, struct config_errors *e)
+{
+    char *stamps = stamp_files(c);
+    bool same = !stamps || (c->key_stamps && strcmp(stamps, c->key_stamps) == 0);
+    struct config_key *before = c->keys;
+    size_t n = c->n_keys, kept = 0;
+
+    free(c->key_stamps);
+    c->key_stamps = stamps;
+    if (same)
+        return false;
+    c->keys = config_keys_copy(before, n);
+    if (!c->keys)
+        unreachable("no memory for the configuration");
+    for (size_t i = 0; i < n; i++) {
+        if (c->keys[i].is_of_file) {
+            key_deinit(&c->keys[i]);
+            continue;
+        }
+        c->keys[kept] = c->keys[i];
+        if (c->keys[kept].secret_file)
+            reread_secret(&c->keys[kept], kept + 1, e);
+        kept++;
+    }
+    c->n_keys = kept;
+    if (c->uses_keys_file)
+        config_keys_read_file(c, e);
+    config_keys_check(c, e);
+    *before_out = before;
+    *n_out = n;
+    if (e->n == 0)
+        return true;
+    config_keys_free(c->keys, c->n_keys);
+    c->keys = before;
+    c->n_keys = n;
+    return false;
+}
+
 /* ---- in a YAML file ---- */
 
 static void set_once(char **member, const struct config_yaml_item *item, char *value, struct config_errors *e)
@@ -250,6 +406,15 @@ static void set_once(char **member, const struct config_yaml_item *item, char *v
     }
 }
 
+static void take_secret_file(struct config_key_draft *d, const struct config_yaml_item *item, struct config_errors *e)
+{
+    char *secret = config_relay_read_secret(item->values[0], false, item->where, e);
+
+    if (!d->secret && secret)
+        d->secret_file = strdup(item->values[0]);
+    set_once(&d->secret, item, secret, e);
+}
+
 /* name, hash, secret_file and rate are single words; the others lists, or one word. */
 static void take_single(struct config_key_draft *d, const struct config_yaml_item *item, struct config_errors *e)
 {
@@ -260,7 +425,7 @@ static void take_single(struct config_key_draft *d, const struct config_yaml_ite
     else if (strcmp(item->key, "name") == 0)
         set_once(&d->name, item, strdup(value), e);
     else if (strcmp(item->key, "secret_file") == 0)
-        set_once(&d->secret, item, config_relay_read_secret(value, false, item->where, e), e);
+        take_secret_file(d, item, e);
     else if (strncmp(value, HASH_PREFIX, strlen(HASH_PREFIX)) == 0)
         set_once(&d->secret, item, strdup(value), e);
     else
@@ -307,6 +472,13 @@ void config_key_draft_begin(struct config_key_draft *d, const char *where)
     snprintf(d->where, sizeof(d->where), "%s", where);
 }
 
+static void add_draft(struct config_key_draft *d, const char *line, struct config *c, struct config_errors *e)
+{
+    config_key_add(c, line, c->n_keys + 1, d->where, e);
+    c->keys[c->n_keys - 1].secret_file = d->secret_file;
+    d->secret_file = NULL;
+}
+
 void config_key_draft_finish(struct config_key_draft *d, struct config *c, struct config_errors *e)
 {
     struct bytes_buf line;
@@ -323,12 +495,13 @@ void config_key_draft_finish(struct config_key_draft *d, struct config *c, struc
     else if (strchr(d->secret, ' '))
         option_error(e, d->where, "a secret with a blank cannot stand in a header");
     else
-        config_key_add(c, line.p, c->n_keys + 1, d->where, e);
+        add_draft(d, line.p, c, e);
     if (line.p)
         crypto_cleanse(line.p, line.n);
     bytes_buf_deinit(&line);
     bytes_buf_deinit(&d->rights);
     free(d->name);
+    free(d->secret_file);
     crypto_cleanse_free(d->secret);
     d->is_open = false;
 }
@@ -362,6 +535,52 @@ void config_keys_write(const struct config *c, struct bytes_buf *out)
             bytes_buf_printf(out, ", rate: %u/%us", k->rate, (unsigned)(k->rate_ms / 1000));
         bytes_buf_add_str(out, "}\n");
     }
+}
+
+void config_key_id(const struct config_key *k, char out[CONFIG_KEY_ID_SIZE])
+{
+    for (size_t i = 0; i < 4; i++)
+        snprintf(out + 2 * i, 3, "%02x", k->digest[i]);
+}
+
+static bool is_same_words(const struct config_words *a, const struct config_words *b)
+{
+    for (size_t i = 0; i < a->n && i < b->n; i++)
+        if (strcmp(a->v[i], b->v[i]) != 0)
+            return false;
+    return a->n == b->n;
+}
+
+static bool has_same_rights(const struct config_key *a, const struct config_key *b)
+{
+    return strcmp(a->name, b->name) == 0 && is_same_words(&a->senders, &b->senders) &&
+           is_same_words(&a->recipients, &b->recipients) && is_same_words(&a->relays, &b->relays) &&
+           a->scopes == b->scopes && a->rate == b->rate && a->rate_ms == b->rate_ms;
+}
+
+static const struct config_key *find_digest(const struct config *c, const struct config_key *k)
+{
+    for (size_t i = 0; i < c->n_keys; i++)
+        if (memcmp(c->keys[i].digest, k->digest, sizeof(k->digest)) == 0)
+            return &c->keys[i];
+    return NULL;
+}
+
+void config_keys_list(const struct config *a, const struct config *b, bool changed, char out[512])
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < a->n_keys && n < 400; i++) {
+        const struct config_key *k = &a->keys[i], *other = find_digest(b, k);
+        char id[CONFIG_KEY_ID_SIZE];
+        if (changed ? !other || has_same_rights(k, other) : other != NULL)
+            continue;
+        config_key_id(k, id);
+        n += (size_t)snprintf(out + n, 512 - n, "%s%s%s(%s)", n ? ", " : "", k->name, *k->name ? " " : "", id);
+    }
+    if (n >= 400)
+        snprintf(out + n, 512 - n, ", ...");
 }
 
 static void write_hex(struct bytes_buf *out, const unsigned char p[32])

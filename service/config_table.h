@@ -18,11 +18,11 @@
       "PEM file with the key of that certificate.") \
     X(client_ca_file, TEXT, client_ca_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
       "PEM file of authorities: callers must show a certificate of one of them (mutual TLS).") \
-    X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET | OPTION_RESTART, \
+    X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET, \
       "Keys that callers show as 'Authorization: Bearer KEY'; see docs/keys.md for names, digests and rights.") \
-    X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
-      "File with such keys, one a line (`mailhatch key new` makes one).") \
-    X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, OPTION_RESTART, \
+    X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE, \
+      "File with such keys, one a line (`mailhatch key new` makes one). A changed file is taken at once.") \
+    X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, 0, \
       "Further Host names under which a keyless API may be called (localhost always may).") \
     X(default_relay, TEXT, default_relay, NULL, 0, 0, NULL, 0, \
       "Relay for mails that name none. Needed only with several relays, none of them called 'default'.") \

@@ -161,7 +161,7 @@ static void write_url(const char *address, bool tls, char out[400])
 /* For people: on a terminal, and wherever the sandbox runs (a first try), unless JSON was asked for by name. */
 static void greet(const struct house *h, const char *api, const char *admin)
 {
-    const char *key = h->config->n_api_keys ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
+    const char *key = h->config->n_keys ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
     char url[400];
 
     if (strcmp(h->config->log_format, "json") == 0 || (!h->sandbox && isatty(STDERR_FILENO) != 1))
@@ -201,6 +201,16 @@ static size_t n_loops(const struct config *c)
     return c->http_loops < c->max_connections ? c->http_loops : c->max_connections;
 }
 
+static int may_take(void *ctx, const struct config *c, char err_out[200])
+{
+    return api_may_take(ctx, c, err_out);
+}
+
+static int take_keys(void *ctx, const struct config *c)
+{
+    return api_take_keys(ctx, c);
+}
+
 static int build(struct house *h)
 {
     struct service_params p = {.config = h->config};
@@ -221,7 +231,8 @@ static int build(struct house *h)
     if (h->service)
         h->api = api_new(h->service, err);
     if (h->api)
-        h->reload = reload_new(&(struct reload_params){h->argc, h->argv, h->config, h->service, h->sandbox, h->loop});
+        h->reload = reload_new(&(struct reload_params){h->argc, h->argv, h->config, h->service, h->sandbox, h->loop,
+                                                       may_take, take_keys, h->api});
     if (h->reload)
         return 0;
     log_event(LOG_ERROR_LEVEL, "start", err, LOG_S("listen", h->config->listen),

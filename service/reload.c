@@ -1,5 +1,6 @@
 #include "service/reload.h"
 
+#include "service/config_key.h"
 #include "service/config_relay.h"
 #include "service/log.h"
 #include "service/notify.h"
@@ -76,15 +77,31 @@ static void list_changes(const struct config *a, const struct config *b, bool re
     }
 }
 
+struct key_changes {
+    char added[512], removed[512], changed[512];
+};
+
+/* Whether there are any. */
+static bool list_keys(const struct config *before, const struct config *after, struct key_changes *out)
+{
+    config_keys_list(after, before, false, out->added);
+    config_keys_list(before, after, false, out->removed);
+    config_keys_list(after, before, true, out->changed);
+    return out->added[0] || out->removed[0] || out->changed[0];
+}
+
 static void tell(const struct reload *r, const struct config *c, const struct service_changes *changes)
 {
     char settings[512], restart[512];
+    struct key_changes keys;
+    bool any = list_keys(r->now, c, &keys) || changes->n;
 
     list_changes(r->now, c, false, settings);
     list_changes(r->p.start, c, true, restart);
-    log_event(LOG_INFO_LEVEL, "reload", changes->n || settings[0] ? "settings reloaded" : "reloaded; nothing changed",
+    log_event(LOG_INFO_LEVEL, "reload", any || settings[0] ? "settings reloaded" : "reloaded; nothing changed",
               LOG_S("relays_added", changes->added), LOG_S("relays_removed", changes->removed),
-              LOG_S("relays_changed", changes->changed), LOG_S("settings", settings));
+              LOG_S("relays_changed", changes->changed), LOG_IF("keys_added", keys.added),
+              LOG_IF("keys_removed", keys.removed), LOG_IF("keys_changed", keys.changed), LOG_S("settings", settings));
     if (restart[0])
         log_event(LOG_WARN_LEVEL, "reload", "these settings changed too, and take a restart",
                   LOG_S("settings", restart));
@@ -132,10 +149,13 @@ static bool take(struct reload *r, struct config *c, struct config_errors *error
     struct service_changes changes;
     char err[200];
 
-    if (service_reload(r->p.service, c, &changes, err) != 0) {
+    if (r->p.may_take(r->p.ctx, c, err) != 0 || service_reload(r->p.service, c, &changes, err) != 0) {
         refuse(err);
         return false;
     }
+    if (r->p.take_keys(r->p.ctx, c) != 0)
+        log_event(LOG_ERROR_LEVEL, "reload", "the keys before stay in force",
+                  LOG_S("why", "no memory"));
     startup_log(c, false, &errors->warnings);
     tell(r, c, &changes);
     if (r->now != r->p.start)
@@ -222,6 +242,28 @@ static void look_at_trust(struct reload *r, struct config_relay *relay)
     free(before);
 }
 
+static void look_at_keys(struct reload *r)
+{
+    struct config *c = r->now, before = {.keys = NULL};
+    struct config_errors errors;
+    struct key_changes keys;
+
+    config_errors_init(&errors);
+    if (config_keys_refresh(c, &before.keys, &before.n_keys, &errors)) {
+        if (r->p.take_keys(r->p.ctx, c) != 0)
+            log_event(LOG_ERROR_LEVEL, "secrets", "the keys before stay in force",
+                      LOG_S("why", "no memory"));
+        else if (list_keys(&before, c, &keys))
+            log_event(LOG_INFO_LEVEL, "secrets", "a file with API keys changed, and what it says now is in force",
+                      LOG_IF("keys_added", keys.added), LOG_IF("keys_removed", keys.removed),
+                      LOG_IF("keys_changed", keys.changed));
+        config_keys_free(before.keys, before.n_keys);
+    }
+    tell_mistakes(&errors.text, LOG_WARN_LEVEL, "secrets",
+                  "a file with API keys changed and cannot be used; the keys before stay in force");
+    config_errors_deinit(&errors);
+}
+
 /* No inotify: it would watch the wrong file when a symlink on the way is turned, and needs what a sandboxed process may
  * not have. */
 static void on_look(struct loop_timer *t)
@@ -235,5 +277,7 @@ static void on_look(struct loop_timer *t)
         if (relay->ca_file || relay->crl_file)
             look_at_trust(r, relay);
     }
+    if (r->now->key_stamps)
+        look_at_keys(r);
     loop_timer_set(r->p.loop, &r->look, loop_now(r->p.loop) + LOOK_MS);
 }

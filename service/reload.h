@@ -16,6 +16,10 @@ struct reload_params {
     struct service *service;
     struct sandbox *sandbox;            /* NULL: none */
     struct loop *loop;
+    /* Of the room above. Whether it can take these settings (-1 with a sentence), and that they are in force. */
+    int (*may_take)(void *ctx, const struct config *c, char err_out[200]);
+    int (*take_keys)(void *ctx, const struct config *c);        /* -1: no memory */
+    void *ctx;
 };
 struct reload *reload_new(const struct reload_params *p) MUST_CHECK;    /* looks at files from now on */
 void reload_free(struct reload *r);

@@ -322,7 +322,7 @@ void service_log_http(const struct service_http_line *l)
         return;
     log_event(LOG_DEBUG_LEVEL, "http", "request answered", LOG_S("request_id", l->request_id),
               LOG_IF("trace_id", l->trace_id), LOG_IF("span_id", l->span_id), LOG_S("method", l->method),
-              LOG_S("route", l->route), LOG_IF("key", l->key), LOG_IF("client", l->client),
+              LOG_S("route", l->route), LOG_IF("key", l->key), LOG_IF("key_id", l->key_id), LOG_IF("client", l->client),
               LOG_N("status", l->status), LOG_N("ms", (double)l->us / 1000));
 }
 

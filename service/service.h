@@ -56,7 +56,7 @@ struct send_result {
 
 struct send_request {
     char request_id[65];
-    const char *key;                    /* name of the API key, for logs; lent for the process's life; NULL: none */
+    char key[65], key_id[9];            /* name of the API key and the beginning of its digest, for logs; "": none */
     char client[65];                    /* name of the caller's certificate, for logs; "": none */
     char trace_id[33], span_id[17];     /* of the caller's trace (api/traceparent.h), for logs; "": none */
     uint64_t deadline;                  /* ms of CLOCK_MONOTONIC */
@@ -117,7 +117,7 @@ void service_log_client_gone(const char *request_id, const char *route);
 /* How a diagnosis ended; request_id: who asked, or NULL. Any thread. */
 void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion);
 struct service_http_line {
-    const char *request_id, *trace_id, *span_id, *method, *route, *key, *client;
+    const char *request_id, *trace_id, *span_id, *method, *route, *key, *key_id, *client;
     int status;
     uint64_t us;
 };

@@ -1,12 +1,16 @@
 """API keys: their secrets and digests, rotation, what each may do, and how often."""
+import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+import signal
 import tempfile
+import threading
 import unittest
 
-from harness import Gateway, mail, run_program
+from harness import Gateway, PASSWORD, cert_path, mail, run_program, wait_for
 from judge import Fault
 from peer import Peer
 
@@ -257,6 +261,195 @@ class TestMistakes(Keys):
                                                      "MAILHATCH_CONFIG": config})
             self.assertEqual(done[0], 2, key)
             self.assertIn(words, text(done[1]) + text(done[2]), key)
+
+
+class TestRotation(Keys):
+    """Keys that change while the gateway runs."""
+
+    def replace(self, text, name="keys"):
+        """As a deployment does: a new file in the place of the old one."""
+        self.file(text, "new")
+        os.replace(self.dir / "new", self.dir / name)
+
+    def change(self, g, text, name="keys"):
+        n = len(g.events("secrets"))
+        self.replace(text, name)
+        wait_for(lambda: len(g.events("secrets")) > n, what="the change is told")
+        return g.events("secrets")[-1]
+
+    def status(self, g, secret, **more):
+        return g.post(mail(), headers=bearer(secret), **more).status
+
+    def test_add_move_remove(self):
+        old, new = SECRET, SECRET + "-new"
+        g = self.gateway("web:" + digest(old))
+        with contextlib.closing(g.connection()) as c:
+            self.assertEqual(self.status(g, old, connection=c), 200)
+            self.assertEqual(self.status(g, new), 401)
+            e = self.change(g, "web:%s\nweb:%s\n" % (digest(old), digest(new)))
+            self.assertEqual((e["level"], e["keys_added"]), ("info", "web (%s)" % digest(new)[7:15]))
+            self.assertEqual([self.status(g, old, connection=c), self.status(g, new)], [200, 200])
+            e = self.change(g, "web:%s\n" % digest(new))
+            self.assertEqual(e["keys_removed"], "web (%s)" % digest(old)[7:15])
+            answer = g.post(mail(), headers=bearer(old), connection=c)
+            self.refused(answer, 401, "invalid_api_key")        # on a connection that it opened long ago, too
+        self.assertEqual(self.status(g, new), 200)
+        g.stop()
+        ids = [e["key_id"] for e in g.events("send")]
+        self.assertEqual(ids, [digest(s)[7:15] for s in (old, old, new, new)])
+        self.assertNotIn(old, g.log())
+
+    def test_rights_change(self):
+        g = self.gateway("web:" + SECRET)
+        self.assertEqual(self.status(g, SECRET), 200)
+        e = self.change(g, "web:%s sender=@example.net\n" % SECRET)
+        self.assertEqual(e["keys_changed"], "web (%s)" % digest(SECRET)[7:15])
+        self.refused(g.post(mail(), headers=bearer()), 403, "sender_not_allowed", "/from")
+
+    def test_a_bad_file_keeps_the_keys(self):
+        g = self.gateway("web:" + SECRET)
+        for text, words in (
+            ("", "is empty"),
+            ("# nothing\n\n", "holds no key"),
+            ("web:%s sender=\n" % SECRET, "sender= is empty"),
+            ("web:%s relay=elsewhere\n" % SECRET, 'no relay "elsewhere"'),
+            ("web:sha256:12\n", "64 hexadecimal digits"),
+        ):
+            with self.subTest(text):
+                e = self.change(g, text)
+                self.assertEqual(e["level"], "warn")
+                self.assertIn(words, e["why"])
+                self.assertEqual(self.status(g, SECRET), 200)
+        n = len(g.events("secrets"))
+        os.unlink(self.dir / "keys")
+        wait_for(lambda: len(g.events("secrets")) > n, what="the absence is told")
+        self.assertEqual(self.status(g, SECRET), 200)
+        self.change(g, "other:%s-other\n" % SECRET)
+        self.assertEqual([self.status(g, SECRET), self.status(g, SECRET + "-other")], [401, 200])
+        self.assertEqual(len(g.events("secrets")), n + 2)       # each change is told once
+
+    def test_turned_symlink(self):
+        """A Kubernetes secret: keys -> ..data/keys, ..data -> a directory, and only that link is turned."""
+        for n, text in enumerate(("web:" + SECRET, "web:" + SECRET + "-2")):
+            (self.dir / ("..%d" % n)).mkdir()
+            (self.dir / ("..%d" % n) / "keys").write_text(text + "\n")
+        (self.dir / "..data").symlink_to("..0")
+        (self.dir / "keys").symlink_to("..data/keys")
+        g = Gateway(relay=self.peer.url(), env={"MAILHATCH_API_KEYS_FILE": str(self.dir / "keys")})
+        self.addCleanup(g.stop)
+        self.assertEqual([self.status(g, SECRET), self.status(g, SECRET + "-2")], [200, 401])
+        (self.dir / "..new").symlink_to("..1")
+        os.replace(self.dir / "..new", self.dir / "..data")
+        wait_for(lambda: g.events("secrets"), what="the turn is noticed")
+        self.assertEqual([self.status(g, SECRET), self.status(g, SECRET + "-2")], [401, 200])
+
+    def test_rate_outlives_a_change(self):
+        g = self.gateway("web:%s rate=3/d" % SECRET)
+        self.assertEqual([self.status(g, SECRET) for _ in range(2)], [200, 200])
+        self.change(g, "web:%s rate=3/d\nweb:%s-2 rate=3/d\n" % (SECRET, SECRET))
+        self.assertEqual(self.status(g, SECRET + "-2"), 200)
+        self.refused(g.post(mail(), headers=bearer()), 429, "rate_limited")
+
+    def yaml(self, *keys, listen=None, name="mailhatch.yaml"):
+        text = "relays:\n  default:\n    url: %s\n    ca_file: %s\n    password: %s\n" % (
+            self.peer.url(), cert_path("ca.pem"), PASSWORD)
+        text += "listen: %s\n" % listen if listen else ""
+        text += "keys:\n" + "".join("  - {%s}\n" % k for k in keys) if keys else ""
+        return self.file(text, name)
+
+    def from_yaml(self, *keys, **env):
+        g = Gateway(env={"MAILHATCH_CONFIG": self.yaml(*keys), **env})
+        self.addCleanup(g.stop)
+        return g
+
+    def hup(self, g):
+        n = len(g.events("reload"))
+        g.signal(signal.SIGHUP)
+        wait_for(lambda: len(g.events("reload")) > n, what="reloaded")
+        return g.events("reload")[n]
+
+    def test_keys_of_the_yaml_file_by_sighup(self):
+        one, two = ('name: %s, hash: "%s"' % (n, digest(SECRET + n)) for n in ("one", "two"))
+        g = self.from_yaml(one)
+        self.assertEqual([self.status(g, SECRET + "one"), self.status(g, SECRET + "two")], [200, 401])
+        self.yaml(two)
+        e = self.hup(g)
+        self.assertEqual(e["keys_added"], "two (%s)" % digest(SECRET + "two")[7:15])
+        self.assertEqual(e["keys_removed"], "one (%s)" % digest(SECRET + "one")[7:15])
+        self.assertEqual([self.status(g, SECRET + "one"), self.status(g, SECRET + "two")], [401, 200])
+        self.yaml(two + ", scopes: [read]")
+        self.assertIn("two", self.hup(g)["keys_changed"])
+        self.assertEqual(self.status(g, SECRET + "two"), 403)
+
+    def test_secret_file_of_the_yaml_file(self):
+        path = self.file(SECRET + "\n", "secret")
+        other = 'name: job, hash: "%s"' % digest(SECRET + "job")
+        g = self.from_yaml("name: web, secret_file: %s, rate: 100/d" % path, other)
+        self.assertEqual(self.status(g, SECRET), 200)
+        self.change(g, SECRET + "-2\n", "secret")
+        self.assertEqual([self.status(g, SECRET), self.status(g, SECRET + "-2")], [401, 200])
+        self.assertEqual(self.status(g, SECRET + "job"), 200)
+        answer = g.post(mail(), headers=bearer(SECRET + "-2"))
+        self.assertEqual(answer.headers["ratelimit-policy"], '"mails";q=100;w=86400')
+
+    def test_a_reload_never_opens_the_door(self):
+        """Without keys the API would be open to whoever reaches it: even where the new file says loopback, the socket
+        is the old one."""
+        one = 'name: one, hash: "%s"' % digest(SECRET)
+        g = self.from_yaml(one, MAILHATCH_LISTEN="0.0.0.0:0")
+        self.assertEqual(self.status(g, SECRET), 200)
+        self.yaml()
+        e = self.hup(g)
+        self.assertEqual(e["level"], "error", e)
+        g.stop()
+        self.yaml(one, listen="0.0.0.0:0")
+        g = Gateway(env={"MAILHATCH_CONFIG": str(self.dir / "mailhatch.yaml"), "MAILHATCH_LISTEN": None})
+        self.addCleanup(g.stop)
+        self.yaml(listen="127.0.0.1:0")
+        e = self.hup(g)
+        self.assertEqual(e["level"], "error", e)
+        self.assertIn("no API keys", e["why"])
+        self.assertEqual(g.post(mail()).status, 401)
+        self.assertEqual(self.status(g, SECRET), 200)
+
+    def test_the_first_key_and_the_last(self):
+        """On loopback keys may come and go."""
+        g = self.from_yaml()
+        self.assertEqual(g.post(mail()).status, 200)
+        self.yaml('name: one, hash: "%s"' % digest(SECRET))
+        self.hup(g)
+        self.assertEqual([g.post(mail()).status, self.status(g, SECRET)], [401, 200])
+        self.yaml()
+        self.hup(g)
+        self.assertEqual(g.post(mail()).status, 200)
+
+    def test_under_load(self):
+        """The file flips while three threads send on three loops: whose key is always there never fails."""
+        always, at_times = "always:" + SECRET, "at-times:" + SECRET + "-2"
+        g = self.gateway(always, MAILHATCH_HTTP_LOOPS=3)
+        stop, statuses, other = threading.Event(), [], set()
+
+        def client():
+            with contextlib.closing(g.connection()) as c:
+                while not stop.is_set():
+                    statuses.append(self.status(g, SECRET, connection=c))
+                    other.add(self.status(g, SECRET + "-2"))
+
+        threads = [threading.Thread(target=client) for _ in range(3)]
+        for t in threads:
+            t.start()
+        try:
+            for n in range(12):
+                self.replace(always + "\n" + (at_times + "\n" if n % 2 == 0 else ""))
+                before = len(g.events("reload"))
+                g.signal(signal.SIGHUP)
+                wait_for(lambda: len(g.events("reload")) > before, what="reloaded")
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual(set(statuses), {200})
+        self.assertEqual(other, {200, 401})
 
 
 if __name__ == "__main__":

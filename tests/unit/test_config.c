@@ -1,6 +1,7 @@
 #include "service/config.h"
 #include "service/config_url.h"
 #include "service/option.h"
+#include "smtp/crypto.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -416,14 +417,19 @@ END_TEST
 START_TEST(test_key_file)
 {
     static const char text[] = "# keys\nweb:0123456789abcdef\r\n\nfedcba9876543210";
+    unsigned char digest[32];
 
     setenv("MAILHATCH_SANDBOX", "1", 1);
     setenv("MAILHATCH_LISTEN", "0.0.0.0:8587", 1);
     setenv("MAILHATCH_API_KEYS_FILE", write_file("keys", text, sizeof(text) - 1), 1);
     assert_loads(load(NULL));
-    ck_assert_uint_eq(config->n_api_keys, 2);
-    ck_assert_str_eq(config->api_keys[0], "web:0123456789abcdef");
-    ck_assert_str_eq(config->api_keys[1], "fedcba9876543210");
+    ck_assert_uint_eq(config->n_keys, 2);
+    ck_assert_str_eq(config->keys[0].name, "web");
+    crypto_sha256(bytes_view_str("0123456789abcdef"), digest);
+    ck_assert_mem_eq(config->keys[0].digest, digest, sizeof(digest));
+    ck_assert_str_eq(config->keys[1].name, "");
+    crypto_sha256(bytes_view_str("fedcba9876543210"), digest);
+    ck_assert_mem_eq(config->keys[1].digest, digest, sizeof(digest));
     ck_assert_uint_eq(errors.n_warnings, 0);
     write_file("keys", "# none\n", 7);
     assert_fails(load(NULL), "holds no key");
