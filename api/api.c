@@ -4,6 +4,7 @@
 #include "api/catalogue.h"
 #include "api/diagnosis_runs.h"
 #include "api/hall.h"
+#include "api/http_crowd.h"
 #include "api/http_share.h"
 #include "api/http_tls.h"
 #include "api/json_out.h"
@@ -24,8 +25,10 @@
 #define IDLE_MS 75000
 #define WRITE_MS 30000
 #define ADMIN_CONNECTIONS 128
+#define ADMIN_SOCKET_MODE 0660
 #define WORKERS 2
 #define TLS_LOOK_MS 2000
+#define CROWDED_TELL_MS 1000
 
 struct api {
     struct service *service;
@@ -34,7 +37,10 @@ struct api {
     struct listen_socket listen, admin_listen;
     struct http_tls *tls;               /* NULL: plain HTTP */
     struct loop_timer tls_look;         /* at its files; on the first loop */
-    struct http_share *share;           /* of connections; NULL with one loop, where the library accepts */
+    struct http_share *share;           /* of connections; NULL with one loop and no limit, where the library accepts */
+    struct http_crowd *crowd;           /* NULL: no limit for an address */
+    uint64_t crowded_told;              /* ms: when the log was last told of one */
+    unsigned crowded;                   /* since then */
     bool stopped;                       /* it does not listen any more */
     size_t n_halls;
     struct hall halls[];
@@ -47,6 +53,8 @@ struct api {
 
 static const char browser_hint[] =
     "Configure an API key (api_keys), or call the API by the name localhost; further names go in allowed_hosts.";
+static const char origin_hint[] =
+    "If pages of this origin may send mail, add it to allowed_origins, as scheme://host:port; else call from a server.";
 static const char stranger_hint[] =
     "Call with a certificate (and its key) of an authority in client_ca_file: curl --cert FILE --key FILE.";
 
@@ -73,12 +81,33 @@ static void route(struct hall *h, struct http_request *r, bool admin)
     }
 }
 
+/* A browser asks before it lets a page ask (Fetch, §3.2.2): it sends neither a key nor a certificate with that. */
+static void answer_preflight(struct hall *h, struct http_request *r)
+{
+    struct http_answer a = {.status = 204, .preflight = true};
+    struct route_match match;
+
+    routes_find(HTTP_OPTIONS, r->path, false, service_sandbox(h->service) != NULL, &match);
+    memcpy(a.allow, match.allow, sizeof(a.allow));
+    if (!r->cors)
+        answer_refusal_with(r, OUTCOME_FORBIDDEN, "The page's Origin is not in allowed_origins.", origin_hint);
+    else if (!match.allow[0])
+        answer_refusal(r, OUTCOME_NOT_FOUND, "There is nothing at this path.");
+    else
+        http_answer(r, &a);
+}
+
 static void on_headers(struct http_request *r)
 {
     struct hall *h = r->owner;
     enum outcome_code code;
 
     r->auth = auth_hold(h->auth);
+    r->cors = auth_allows_origin(r->auth, r);
+    if (r->method == HTTP_OPTIONS && r->origin && r->preflight) {
+        answer_preflight(h, r);
+        return;
+    }
     code = r->stranger ? OUTCOME_FORBIDDEN : auth_check_key(r->auth, r->authorization, &r->key);
     if (r->key)
         config_key_id(r->key, r->key_id);
@@ -160,15 +189,37 @@ static int start_server(struct api *a, size_t hall)
     return a->halls[hall].server ? 0 : -1;
 }
 
+/* One line a second at most: who does this does it often. */
+static void on_crowded(void *ctx, const struct http_crowd_key *key)
+{
+    struct api *a = ctx;
+    uint64_t now = loop_now(a->halls[0].loop);
+    char address[64];
+
+    a->crowded++;
+    desk_count_crowded(a->halls[0].desk);
+    if (a->crowded_told && now < a->crowded_told + CROWDED_TELL_MS)
+        return;
+    http_crowd_text(key, address);
+    service_log_crowded(address, service_config(a->service)->max_connections_per_address, a->crowded);
+    a->crowded_told = now;
+    a->crowded = 0;
+}
+
 /* There is one socket for all loops; one each (SO_REUSEPORT) would lose the connections that wait at it when it is
  * closed. */
 static int start_halls(struct api *a)
 {
+    const struct config *c = service_config(a->service);
     struct http_share_params p = {.loop = a->halls[0].loop, .n_servers = a->n_halls,
-                                  .max_connections = service_config(a->service)->max_connections};
+                                  .max_connections = c->max_connections, .on_crowded = on_crowded, .ctx = a};
     int rc = 0;
 
-    if (a->n_halls > 1 && !(a->share = http_share_new(&p)))
+    if (c->max_connections_per_address)
+        p.crowd = a->crowd = http_crowd_new(c->max_connections_per_address, c->max_connections);
+    if (c->max_connections_per_address && !a->crowd)
+        return -1;
+    if ((a->n_halls > 1 || a->crowd) && !(a->share = http_share_new(&p)))
         return -1;
     for (size_t i = 0; i < a->n_halls; i++)
         rc |= start_server(a, i);
@@ -188,12 +239,20 @@ static int start_admin(struct api *a)
 }
 
 /* The socket that was handed over for it, else one of our own. */
-static int start_listening(enum listen_role role, const char *address, bool need_local, struct listen_socket *out,
+static int start_listening(const struct config *c, enum listen_role role, bool need_local, struct listen_socket *out,
                            char err_out[200])
 {
+    struct listen_socket_file file;
     int rc = listen_inherit(role, need_local, out, err_out);
 
-    return rc != 0 ? rc : listen_open(address, need_local, out, err_out);
+    if (rc != 0)
+        return rc;
+    if (config_listen_owner(c, &file.mode, &file.uid, &file.gid) != NULL)
+        unreachable("settings that were judged");
+    if (role == LISTEN_API)
+        return listen_open(c->listen, need_local, &file, out, err_out);
+    file = (struct listen_socket_file){ADMIN_SOCKET_MODE, (uid_t)-1, (gid_t)-1};
+    return listen_open(c->admin_listen, false, &file, out, err_out);
 }
 
 /* ---- TLS ---- */
@@ -255,10 +314,10 @@ static int start_servers(struct api *a, char err_out[200])
 
     if (start_tls(a, err_out) < 0)
         return -1;
-    if (start_listening(LISTEN_API, config->listen, need_local, &a->listen, err_out) < 0)
+    if (start_listening(config, LISTEN_API, need_local, &a->listen, err_out) < 0)
         return -1;
     rc = start_halls(a);
-    if (start_listening(LISTEN_ADMIN, config->admin_listen, false, &a->admin_listen, err_out) < 0)
+    if (start_listening(config, LISTEN_ADMIN, false, &a->admin_listen, err_out) < 0)
         return -1;
     rc |= start_admin(a);
     if (rc != 0)
@@ -275,7 +334,8 @@ static void on_stop(struct loop_msg *m)
 
 static struct auth *make_auth(const struct config *c, const struct auth *before)
 {
-    const struct auth_params p = {c->keys, c->n_keys, c->allowed_hosts, c->n_allowed_hosts, before};
+    const struct auth_params p = {c->keys, c->n_keys, c->allowed_hosts, c->n_allowed_hosts,
+                                  c->allowed_origins, c->n_allowed_origins, before};
 
     return auth_new(&p);
 }
@@ -290,7 +350,8 @@ static int make_halls(struct api *a)
     for (size_t i = 0; i < service_n_desks(a->service); i++) {
         struct desk *desk = service_desk(a->service, i);
         a->halls[i] = (struct hall){.service = a->service, .desk = desk, .loop = desk_loop(desk),
-                                    .auth = auth_hold(auth), .work = a->work, .runs = a->runs, .http = http_new(desk_loop(desk)),
+                                    .auth = auth_hold(auth), .work = a->work, .runs = a->runs,
+                                    .http = http_new(desk_loop(desk)),
                                     .stop = {.on_msg = on_stop}};
         ok = ok && a->halls[i].http;
         a->n_halls++;
@@ -414,6 +475,7 @@ void api_free(struct api *a)
         auth_release(h->auth);
     }
     http_share_free(a->share);
+    http_crowd_free(a->crowd);
     if (a->tls)
         loop_timer_clear(a->halls[0].loop, &a->tls_look);
     http_tls_free(a->tls);

@@ -22,8 +22,7 @@ struct bucket {
 
 struct auth {
     atomic_uint refs;
-    char **hosts;
-    size_t n_hosts;
+    struct config_words hosts, origins;
     struct config_key *keys;
     size_t n_keys;
     struct bucket **buckets;            /* one a key; keys of one name share it, so that a rotation does not double
@@ -65,31 +64,43 @@ static struct bucket *bucket_of(const struct auth *a, size_t i, const struct aut
     return b;
 }
 
+static bool copy_list(char *const *from, size_t n, struct config_words *to)
+{
+    to->v = calloc(n + 1, sizeof(*to->v));
+    for (; to->v && to->n < n; to->n++)
+        if (!(to->v[to->n] = strdup(from[to->n])))
+            return false;
+    return to->v != NULL;
+}
+
+static void free_list(struct config_words *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        free(w->v[i]);
+    free(w->v);
+}
+
 static bool fill(struct auth *a, const struct auth_params *p)
 {
     a->keys = config_keys_copy(p->keys, p->n_keys);
     a->buckets = calloc(p->n_keys + 1, sizeof(struct bucket *));
-    a->hosts = calloc(p->n_hosts + 1, sizeof(*a->hosts));
-    if (!a->keys || !a->buckets || !a->hosts)
+    if (!a->keys || !a->buckets || !copy_list(p->allowed_hosts, p->n_hosts, &a->hosts) ||
+        !copy_list(p->allowed_origins, p->n_origins, &a->origins))
         return false;
     for (a->n_keys = 0; a->n_keys < p->n_keys; a->n_keys++)
         if (!(a->buckets[a->n_keys] = bucket_of(a, a->n_keys, p->before)))
             break;
-    for (a->n_hosts = 0; a->n_hosts < p->n_hosts; a->n_hosts++)
-        if (!(a->hosts[a->n_hosts] = strdup(p->allowed_hosts[a->n_hosts])))
-            break;
-    return a->n_keys == p->n_keys && a->n_hosts == p->n_hosts;
+    return a->n_keys == p->n_keys;
 }
 
 static void auth_free(struct auth *a, size_t n_keys)
 {
     for (size_t i = 0; i < a->n_keys; i++)
         bucket_release(a->buckets[i]);
-    for (size_t i = 0; i < a->n_hosts; i++)
-        free(a->hosts[i]);
     config_keys_free(a->keys, a->keys ? n_keys : 0);
     free(a->buckets);
-    free(a->hosts);
+    free_list(&a->hosts);
+    free_list(&a->origins);
     free(a);
 }
 
@@ -198,9 +209,18 @@ static bool is_allowed_host(const struct auth *a, struct bytes_view host)
     for (size_t i = 0; i < ARRAY_LEN(local); i++)
         if (bytes_equal_nocase(bare, bytes_view_str(local[i])))
             return true;
-    for (size_t i = 0; i < a->n_hosts; i++)
-        if (bytes_equal_nocase(bare, bytes_view_str(a->hosts[i])) ||
-            bytes_equal_nocase(host, bytes_view_str(a->hosts[i])))
+    for (size_t i = 0; i < a->hosts.n; i++)
+        if (bytes_equal_nocase(bare, bytes_view_str(a->hosts.v[i])) ||
+            bytes_equal_nocase(host, bytes_view_str(a->hosts.v[i])))
+            return true;
+    return false;
+}
+
+/* RFC 6454 §6.2: scheme, host and port, as the browser writes them. */
+bool auth_allows_origin(const struct auth *a, const struct http_request *r)
+{
+    for (size_t i = 0; r->origin && i < a->origins.n; i++)
+        if (bytes_equal_nocase(bytes_view_str(r->origin), bytes_view_str(a->origins.v[i])))
             return true;
     return false;
 }
@@ -211,9 +231,10 @@ const char *auth_check_browser(const struct auth *a, const struct http_request *
 {
     if (a->n_keys)
         return NULL;
-    if (r->origin)
+    if (r->origin && !r->cors)
         return "The request has an Origin header, so it comes from a web page, and no API keys are configured.";
-    if (r->sec_fetch_site && strcmp(r->sec_fetch_site, "none") != 0 && strcmp(r->sec_fetch_site, "same-origin") != 0)
+    if (!r->cors && r->sec_fetch_site && strcmp(r->sec_fetch_site, "none") != 0 &&
+        strcmp(r->sec_fetch_site, "same-origin") != 0)
         return "Sec-Fetch-Site says that another site's web page makes the request, and no API keys are configured.";
     if (r->client && *r->client)
         return NULL;                    /* it called by a name of our certificate, so there is no rebinding */

@@ -179,6 +179,8 @@ static void write_raw(struct http_conn *k)
         a->status, MHD_get_reason_phrase_for((unsigned)a->status), k->r.id, a->n);
     if (a->type)
         bytes_buf_printf(&out, "Content-Type: %s\r\n", a->type);
+    if (k->r.cors)
+        bytes_buf_printf(&out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", k->r.origin);
     bytes_buf_add_str(&out, "\r\n");
     bytes_buf_add(&out, a->body, a->n);
     if (!out.failed && send_all(k, bytes_buf_view(&out)))
@@ -255,6 +257,22 @@ static void add_header(struct MHD_Response *m, bool *ok, const char *name, const
     *ok = *ok && MHD_add_response_header(m, name, value) == MHD_YES;
 }
 
+/* The Fetch standard's fields, §3.2.3. */
+static void add_cors(struct MHD_Response *m, bool *ok, const struct http_request *r)
+{
+    add_header(m, ok, "Access-Control-Allow-Origin", r->origin);
+    add_header(m, ok, "Vary", "Origin");
+    if (!r->answer.preflight) {
+        add_header(m, ok, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy");
+        return;
+    }
+    add_header(m, ok, "Access-Control-Allow-Headers",
+               "Authorization, Content-Type, Content-Encoding, Traceparent, X-Request-Id, X-Batch-Validation");
+    add_header(m, ok, "Access-Control-Max-Age", "600");
+    if (r->private_network)
+        add_header(m, ok, "Access-Control-Allow-Private-Network", "true");
+}
+
 static struct MHD_Response *make_response(struct http_conn *k)
 {
     struct http_answer *a = &k->r.answer;
@@ -273,7 +291,9 @@ static struct MHD_Response *make_response(struct http_conn *k)
     if (a->type)
         add_header(m, &ok, "Content-Type", a->type);
     if (a->allow[0])
-        add_header(m, &ok, "Allow", a->allow);
+        add_header(m, &ok, a->preflight ? "Access-Control-Allow-Methods" : "Allow", a->allow);
+    if (k->r.cors)
+        add_cors(m, &ok, &k->r);
     if (a->www_authenticate)
         add_header(m, &ok, "WWW-Authenticate", "Bearer");
     if (a->retry_after) {
@@ -517,6 +537,15 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
     set_due(k, k->server->p.idle_ms);
 }
 
+/* The share counts connections by address from when it accepts them. */
+static void forget_address(struct http_server *s, struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+    if (s->p.share && info && info->client_addr)
+        http_share_forget(s->p.share, info->client_addr);
+}
+
 static void less_load(struct http_server *s)
 {
     atomic_fetch_sub(&s->load, 1);
@@ -583,6 +612,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
         *socket_context = conn_new(s, c);       /* without one its first request is refused by closing it */
         return;
     }
+    forget_address(s, c);
     less_load(s);
     if (*socket_context)
         conn_free(*socket_context);
@@ -624,7 +654,9 @@ static void on_brought(struct loop_msg *m)
     struct http_server *s = b->server;
 
     if (MHD_add_connection(s->daemon, b->fd, (const struct sockaddr *)(const void *)&b->address, b->n) == MHD_YES)
-        s->pending = true;              /* else libmicrohttpd has closed it */
+        s->pending = true;
+    else if (s->p.share)                /* libmicrohttpd has closed it */
+        http_share_forget(s->p.share, &b->address);
     less_load(s);
     free(b);
 }
@@ -635,6 +667,8 @@ void http_server_bring(struct http_server *s, int fd, const struct sockaddr_stor
 
     if (!b) {
         close(fd);
+        if (s->p.share)
+            http_share_forget(s->p.share, address);
         return;
     }
     *b = (struct brought){.msg = {.on_msg = on_brought}, .server = s, .address = *address, .n = n, .fd = fd};

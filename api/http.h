@@ -31,6 +31,7 @@ struct http_answer {
     bool www_authenticate;
     uint32_t retry_after;               /* seconds; 0: not said */
     char allow[48];                     /* "": not said */
+    bool preflight;                     /* allow is for Access-Control-Allow-Methods */
 };
 
 struct http_request {                   /* strings are valid until on_end; NULL when the header is absent */
@@ -40,13 +41,16 @@ struct http_request {                   /* strings are valid until on_end; NULL 
     uint64_t length;                    /* Content-Length */
     struct bytes_view path;             /* raw: nothing is percent-decoded; without the query */
     struct bytes_view authority;        /* of an absolute-form target, else empty */
-    const char *host, *authorization, *content_type, *content_encoding, *origin, *sec_fetch_site, *accept,
+    /* preflight: Access-Control-Request-Method */
+    const char *host, *authorization, *content_type, *content_encoding, *origin, *sec_fetch_site, *accept, *preflight,
         *idempotency_key, *prefer, *batch_validation;
     const char *relay_argument;         /* ?relay= */
     char id[65];                        /* X-Request-Id: the caller's if sane, else one of ours */
     struct traceparent trace;
     uint64_t started_us, deadline;      /* deadline: ms of CLOCK_MONOTONIC, request_timeout after the headers */
     bool has_answer;
+    bool cors;                          /* its answer says that pages of its Origin may read it */
+    bool private_network;               /* the browser asks for a page of a public network (Private Network Access) */
     const char *client;                 /* of its certificate, under mutual TLS, for the log; "" or NULL: none */
     const char *stranger;               /* why its client may not call at all; NULL: it may */
     bool client_gone;                   /* it had closed its side when a suspended request was answered */

@@ -10,7 +10,7 @@
 
 struct head {                           /* what one walk over the header fields finds */
     struct http_request *r;
-    const char *length, *transfer_encoding, *expect, *request_id, *traceparent;
+    const char *length, *transfer_encoding, *expect, *request_id, *traceparent, *private_network;
     unsigned n_length, n_transfer_encoding, n_host, n_authorization, n_content_type, n_traceparent;
     bool broken;                        /* a name that is no token, a value with controls */
 };
@@ -65,6 +65,8 @@ static void sort_field(struct head *h, struct bytes_view name, const char *value
         {"content-encoding", &r->content_encoding, NULL},
         {"origin", &r->origin, NULL},
         {"sec-fetch-site", &r->sec_fetch_site, NULL},
+        {"access-control-request-method", &r->preflight, NULL},
+        {"access-control-request-private-network", &h->private_network, NULL},
         {"accept", &r->accept, NULL},
         {"expect", &h->expect, NULL},
         {"idempotency-key", &r->idempotency_key, NULL},
@@ -210,6 +212,7 @@ enum outcome_code http_guard_read(struct http_request *r, struct MHD_Connection 
         memcpy(r->id, h.request_id, strlen(h.request_id) + 1);
     else
         crypto_uuid7(r->id);
+    r->private_network = h.private_network && strcmp(h.private_network, "true") == 0;
     traceparent_read(h.traceparent, h.n_traceparent, &r->trace);
     *detail_out = "The request's target is not a path or an absolute URL.";
     if (!read_target(r, url)) {

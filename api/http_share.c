@@ -1,5 +1,7 @@
 #include "api/http_share.h"
 
+#include "api/http_crowd.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -77,6 +79,19 @@ static bool is_lasting(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
+static bool may_enter(const struct http_share *s, const struct sockaddr *address)
+{
+    struct http_crowd_key key;
+
+    if (!s->p.crowd)
+        return true;
+    http_crowd_key(address, &key);
+    if (http_crowd_enter(s->p.crowd, &key))
+        return true;
+    s->p.on_crowded(s->p.ctx, &key);
+    return false;
+}
+
 /* False when there was none, or it cannot be had now. */
 static bool accept_one(struct http_share *s)
 {
@@ -92,7 +107,10 @@ static bool accept_one(struct http_share *s)
     }
     fd = accept4(s->io.fd, (struct sockaddr *)(void *)&address, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
-        http_server_bring(least_loaded(s), fd, &address, n);
+        if (may_enter(s, (const struct sockaddr *)(const void *)&address))
+            http_server_bring(least_loaded(s), fd, &address, n);
+        else
+            close(fd);
         return true;
     }
     if (is_lasting(errno)) {
@@ -152,6 +170,16 @@ void http_share_left(struct http_share *s)
 {
     if (s->resting && atomic_exchange(&s->resting, false))
         loop_post(s->p.loop, &s->wake);
+}
+
+void http_share_forget(struct http_share *s, const void *address)
+{
+    struct http_crowd_key key;
+
+    if (!s->p.crowd)
+        return;
+    http_crowd_key(address, &key);
+    http_crowd_leave(s->p.crowd, &key);
 }
 
 void http_share_stop(struct http_share *s)

@@ -5,10 +5,16 @@
  * here but http_share_left is for the loop that accepts. */
 #include "api/http.h"
 
+struct http_crowd;
+struct http_crowd_key;
+
 struct http_share_params {
     struct loop *loop;                  /* the one that accepts */
     unsigned max_connections;           /* of all servers together */
     size_t n_servers;                   /* at most */
+    struct http_crowd *crowd;           /* of connections by address; NULL: no limit. Outlives the share */
+    void (*on_crowded)(void *ctx, const struct http_crowd_key *key);    /* one more than the limit: it is closed */
+    void *ctx;
 };
 struct http_share *http_share_new(const struct http_share_params *p) MUST_CHECK;
 /* Once every server has joined. Takes fd over. 0, or -1 with errno: it is closed. */
@@ -19,4 +25,6 @@ void http_share_free(struct http_share *s);                     /* stopped, and 
 /* For http.c. */
 void http_share_join(struct http_share *s, struct http_server *server);
 void http_share_left(struct http_share *s);                     /* a connection has ended; any thread */
+/* It was at this address (struct sockaddr); before _left, and also for one that never began. Any thread. */
+void http_share_forget(struct http_share *s, const void *address);
 #endif

@@ -33,7 +33,26 @@ static bool is_stale(const struct sockaddr_un *sun)
     return stale;
 }
 
-static int open_unix(const char *path, struct listen_socket *out, char err_out[ERR_SIZE])
+/* The mode of the descriptor is the new file's (unix(7) does not say so; Linux does); it may narrow the umask's, never
+ * widen it. Nobody can connect before listen(2), so the owner and the mode asked for are there in time. */
+static bool bind_unix(int fd, const struct sockaddr_un *sun, const struct listen_socket_file *file)
+{
+    bool is_owned = file->uid == (uid_t)-1 && file->gid == (gid_t)-1;
+    int error;
+
+    if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)(const void *)sun, sizeof(*sun)) < 0)
+        return false;
+    if ((is_owned || lchown(sun->sun_path, file->uid, file->gid) == 0) && chmod(sun->sun_path, file->mode) == 0 &&
+        listen(fd, BACKLOG) == 0)
+        return true;
+    error = errno;
+    unlink(sun->sun_path);
+    errno = error;
+    return false;
+}
+
+static int open_unix(const char *path, const struct listen_socket_file *file, struct listen_socket *out,
+                     char err_out[ERR_SIZE])
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     struct stat st;
@@ -46,10 +65,11 @@ static int open_unix(const char *path, struct listen_socket *out, char err_out[E
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && is_stale(&sun))
         unlink(path);
     out->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (out->fd < 0 || bind(out->fd, (const struct sockaddr *)(const void *)&sun, sizeof(sun)) < 0 ||
-        chmod(path, 0660) < 0 || listen(out->fd, BACKLOG) < 0) {
+    if (out->fd < 0 || !bind_unix(out->fd, &sun, file)) {
         snprintf(err_out, ERR_SIZE, "Cannot listen on unix:%.80s: %s.", path,
-                 errno == EADDRINUSE ? "something else uses this path; remove it or choose another" : strerror(errno));
+                 errno == EADDRINUSE ? "something else uses this path; remove it or choose another"
+                 : errno == EPERM    ? "listen_owner is somebody whom only root may make the owner"
+                                     : strerror(errno));
         return -1;
     }
     memcpy(out->path, path, strlen(path) + 1);
@@ -166,12 +186,13 @@ static void set_name(struct listen_socket *s, const char *address)
         snprintf(s->name, sizeof(s->name), "%.*s:%u", (int)(colon - address), address, s->port);
 }
 
-int listen_open(const char *address, bool need_local, struct listen_socket *out, char err_out[ERR_SIZE])
+int listen_open(const char *address, bool need_local, const struct listen_socket_file *file, struct listen_socket *out,
+                char err_out[ERR_SIZE])
 {
     int rc;
 
     *out = (struct listen_socket){.fd = -1};
-    rc = strncmp(address, "unix:", 5) == 0 ? open_unix(address + 5, out, err_out)
+    rc = strncmp(address, "unix:", 5) == 0 ? open_unix(address + 5, file, out, err_out)
                                            : open_tcp(address, need_local, out, err_out);
     if (rc < 0 && out->fd >= 0) {
         close(out->fd);

@@ -6,6 +6,9 @@
 #include "service/config_yaml.h"
 #include "smtp/crypto.h"
 
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,6 +175,96 @@ static void check_keys(struct load *l)
     config_keys_check(c, l->e);
 }
 
+/* ---- the owner of a Unix socket ---- */
+
+static bool is_number(const char *s, unsigned long *out)
+{
+    *out = 0;
+    if (!*s || strlen(s) > 9)
+        return false;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9')
+            return false;
+        *out = *out * 10 + (unsigned long)(*s - '0');
+    }
+    return true;
+}
+
+/* Cut at the colon in place. NULL, or what is wrong. */
+static const char *find_owner(char *user, uid_t *uid_out, gid_t *gid_out)
+{
+    char *group = strchr(user, ':');
+    const struct passwd *pw;
+    const struct group *gr;
+    unsigned long n;
+
+    if (group)
+        *group++ = '\0';
+    if (is_number(user, &n))
+        *uid_out = (uid_t)n;
+    else if (*user && !(pw = getpwnam(user)))
+        return "listen_owner: there is no such user";
+    else if (*user)
+        *uid_out = pw->pw_uid;
+    if (group && is_number(group, &n))
+        *gid_out = (gid_t)n;
+    else if (group && !(gr = getgrnam(group)))
+        return "listen_owner: there is no such group";
+    else if (group)
+        *gid_out = gr->gr_gid;
+    return NULL;
+}
+
+const char *config_listen_owner(const struct config *c, unsigned *mode_out, uid_t *uid_out, gid_t *gid_out)
+{
+    char *end = NULL, owner[200];
+
+    *uid_out = (uid_t)-1;
+    *gid_out = (gid_t)-1;
+    *mode_out = (unsigned)strtoul(c->listen_mode, &end, 8);
+    if (strspn(c->listen_mode, "01234567") != strlen(c->listen_mode) || strlen(c->listen_mode) > 4 ||
+        *mode_out > 0777 || !(*mode_out & 0222))
+        return "listen_mode: write it as chmod takes it, such as 0660; at least one may write, or nobody could call";
+    if (!c->listen_owner)
+        return NULL;
+    snprintf(owner, sizeof(owner), "%s", c->listen_owner);
+    return find_owner(owner, uid_out, gid_out);
+}
+
+static void check_socket(struct load *l)
+{
+    bool is_unix = strncmp(l->c->listen, "unix:", 5) == 0;
+    unsigned mode;
+    uid_t uid;
+    gid_t gid;
+    const char *why = config_listen_owner(l->c, &mode, &uid, &gid);
+
+    if (why)
+        option_error(l->e, NULL, "%s", why);
+    if (!is_unix && !config_is_default(l->c, "listen_mode"))
+        option_error(l->e, "listen_mode", "only a Unix socket has a mode: listen is %s", l->c->listen);
+    if (!is_unix && l->c->listen_owner)
+        option_error(l->e, "listen_owner", "only a Unix socket has an owner: listen is %s", l->c->listen);
+}
+
+/* ---- the API's callers ---- */
+
+/* scheme "://" host [":" port], RFC 6454 §6.2. A page's key is everybody's who opens it, so "*" would be a public
+ * relay. */
+static void check_origins(struct load *l)
+{
+    for (size_t i = 0; i < l->c->n_allowed_origins; i++) {
+        const char *s = l->c->allowed_origins[i];
+        size_t scheme = strncmp(s, "https://", 8) == 0 ? 8 : strncmp(s, "http://", 7) == 0 ? 7 : 0;
+        if (strcmp(s, "*") == 0)
+            option_error(l->e, "allowed_origins", "\"*\" would let any page send mail: name the origins");
+        else if (!scheme || !s[scheme] || strpbrk(s + scheme, "/?#@* \\"))
+            option_error(l->e, "allowed_origins",
+                         "\"%s\" is no origin: write https://app.example.com, with a port when it is not the usual "
+                         "one, without a path", s);
+    }
+}
+
 /* What the files hold is judged where they are used (api_check_tls). */
 static void check_tls(struct load *l)
 {
@@ -238,7 +331,9 @@ int config_load(int argc, char **argv, struct config **out, struct config_errors
     bool whole = read_sources(&l, argc, argv);
 
     check_keys(&l);
+    check_socket(&l);
     check_tls(&l);
+    check_origins(&l);
     check_reach(&l);
     check_relays(&l, whole);
     *out = errors->n ? NULL : l.c;

@@ -6,6 +6,8 @@
 #include "smtp/bytes.h"
 #include "smtp/engine.h"
 
+#include <sys/types.h>
+
 struct option_source;                   /* where each value came from: service/option.h */
 
 struct config_relay {                   /* owns its strings; `c` borrows them */
@@ -39,6 +41,7 @@ struct config_key {                     /* an API key and its rights; an empty l
 
 struct config {
     char *listen, *admin_listen;        /* "127.0.0.1:8587", "[::1]:0", "unix:/path" */
+    char *listen_mode, *listen_owner;   /* of the API's Unix socket: "0660"; "USER:GROUP" or NULL */
     char *default_relay;
     char *store;
     char *on_temporary_failure;         /* "fail" | "retry" */
@@ -53,12 +56,14 @@ struct config {
     char *client_ca_file;               /* or NULL; only with those */
     char **allowed_hosts;
     size_t n_allowed_hosts;
+    char **allowed_origins;             /* "https://app.example.com" */
+    size_t n_allowed_origins;
     bool sandbox;
     char *log_format, *log_level;       /* "json" | "text" | "auto"; "debug" | "info" | "warn" | "error" */
     bool log_addresses;                 /* false: masked */
     bool address_literals;              /* ann@[192.0.2.1] is an address */
     uint32_t request_timeout_ms, drain_delay_ms, drain_timeout_ms;
-    unsigned max_waiting, max_recipients, max_connections, http_loops, smtp_loops;
+    unsigned max_waiting, max_recipients, max_connections, max_connections_per_address, http_loops, smtp_loops;
     size_t max_inflight_bytes, max_body_bytes;
     struct config_relay *relays;
     size_t n_relays;
@@ -84,6 +89,8 @@ struct config_key *config_keys_copy(const struct config_key *v, size_t n) MUST_C
 void config_keys_free(struct config_key *v, size_t n);
 #define CONFIG_KEY_ID_SIZE 9
 void config_key_id(const struct config_key *k, char out[CONFIG_KEY_ID_SIZE]);   /* the first 8 digits of its digest */
+/* The numbers of listen_mode and listen_owner, (uid_t)-1 and (gid_t)-1 where nothing is said. NULL, or a sentence. */
+const char *config_listen_owner(const struct config *c, unsigned *mode_out, uid_t *uid_out, gid_t *gid_out);
 /* Nobody said anything about this top-level option: it has its default. */
 bool config_is_default(const struct config *c, const char *option);
 void config_errors_init(struct config_errors *e);

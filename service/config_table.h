@@ -10,6 +10,10 @@
 #define CONFIG_TABLE(X) \
     X(listen, TEXT, listen, "127.0.0.1:8587", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of the API: HOST:PORT, [IPV6]:PORT or unix:/path. Not loopback only with api_keys or client_ca_file.") \
+    X(listen_mode, TEXT, listen_mode, "0660", 0, 0, NULL, OPTION_RESTART, \
+      "Mode of the API's Unix socket: who may call, as of a file that is written to.") \
+    X(listen_owner, TEXT, listen_owner, NULL, 0, 0, NULL, OPTION_RESTART, \
+      "Owner of that socket: USER, USER:GROUP or :GROUP, by name or number; else who runs mailhatch.") \
     X(admin_listen, TEXT, admin_listen, "127.0.0.1:8588", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of /livez, /readyz, /metrics and /version.") \
     X(tls_cert_file, TEXT, tls_cert_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
@@ -24,6 +28,8 @@
       "File with such keys, one a line (`mailhatch key new` makes one). A changed file is taken at once.") \
     X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, 0, \
       "Further Host names under which a keyless API may be called (localhost always may).") \
+    X(allowed_origins, LIST, allowed_origins, NULL, 0, 0, NULL, 0, \
+      "Origins of web pages that may call the API from a browser (CORS), such as https://app.example.com.") \
     X(default_relay, TEXT, default_relay, NULL, 0, 0, NULL, 0, \
       "Relay for mails that name none. Needed only with several relays, none of them called 'default'.") \
     X(sandbox, BOOL, sandbox, "false", 0, 0, NULL, OPTION_RESTART, \
@@ -47,6 +53,9 @@
       "Take addresses whose domain is an IP address in brackets: ann@[192.0.2.1].") \
     X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, OPTION_RESTART, \
       "HTTP connections open at once.") \
+    X(max_connections_per_address, UINT, max_connections_per_address, "0", 0, 1000000, NULL, OPTION_RESTART, \
+      "Connections to the API open at once from one IPv4 address or IPv6 /64; 0: no limit, as is right behind a " \
+      "proxy.") \
     X(http_loops, UINT, http_loops, "1", 1, 64, NULL, OPTION_RESTART, \
       "Threads for HTTP; connections are spread over them.") \
     X(smtp_loops, UINT, smtp_loops, "1", 1, 64, NULL, OPTION_RESTART, \

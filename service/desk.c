@@ -45,6 +45,11 @@ struct loop *desk_loop(const struct desk *d)
 
 /* ---- the log's and the metrics' part ---- */
 
+void desk_count_crowded(struct desk *d)
+{
+    metrics_count_crowded(d->metrics);
+}
+
 void desk_count_http(struct desk *d, const char *route, int status, uint64_t us)
 {
     metrics_count_http(d->metrics, route, status, us);

@@ -24,5 +24,6 @@ void desk_release(struct desk *d, size_t bytes);
 /* At the end of a drain: mails that wait for their next try are answered with their last failure. */
 void desk_give_up(struct desk *d);
 
+void desk_count_crowded(struct desk *d);                /* a connection was closed as its address has enough */
 void desk_count_http(struct desk *d, const char *route, int status, uint64_t us);       /* route: never a raw path */
 #endif

@@ -78,6 +78,7 @@ struct metrics {
     struct http_count http[STATUSES_MAX];
     counter n_http;
     struct send_count sends[SENDS_MAX];
+    counter crowded;
     counter dropped;                    /* observations for which a table had no place */
     size_t n_relays;
     struct relay_metrics relays[];
@@ -199,6 +200,11 @@ void metrics_count_retry(struct metrics *m, size_t relay)
         add(&m->relays[relay].retries, 1);
 }
 
+void metrics_count_crowded(struct metrics *m)
+{
+    add(&m->crowded, 1);
+}
+
 void metrics_count_late(struct metrics *m, size_t relay)
 {
     if (relay < m->n_relays)
@@ -245,6 +251,7 @@ static void add_metrics(struct metrics *to, const struct metrics *from)
         add(&to->relays[r].late, value_of(&from->relays[r].late));
         add(&to->relays[r].retries, value_of(&from->relays[r].retries));
     }
+    add(&to->crowded, value_of(&from->crowded));
     add(&to->dropped, value_of(&from->dropped));
 }
 
@@ -302,6 +309,12 @@ static void write_http(const struct metrics *m, struct bytes_buf *out)
             write_histogram(out, "http_request_duration_seconds", labels.p, &m->routes[i].seconds);
     }
     bytes_buf_deinit(&labels);
+}
+
+static void write_crowded(const struct metrics *m, struct bytes_buf *out)
+{
+    family(out, "http_connections_refused_total", "counter", "Connections closed: max_connections_per_address.");
+    bytes_buf_printf(out, "mailhatch_http_connections_refused_total %" PRIu64 "\n", value_of(&m->crowded));
 }
 
 static void write_sends(const struct metrics *m, const struct metrics_gauges *g, struct bytes_buf *out)
@@ -379,6 +392,7 @@ static void write_relays(const struct metrics *m, const struct metrics_gauges *g
 static void write_sum(const struct metrics *m, const struct metrics_gauges *g, struct bytes_buf *out)
 {
     write_http(m, out);
+    write_crowded(m, out);
     write_sends(m, g, out);
     write_relays(m, g, out);
     family(out, "waiting_requests", "gauge", "Sends running or waiting.");

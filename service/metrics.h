@@ -18,6 +18,7 @@ struct metrics_gauges {                 /* what others count, at the moment of w
 struct metrics *metrics_new(size_t n_relays) MUST_CHECK;
 void metrics_free(struct metrics *m);
 void metrics_count_http(struct metrics *m, const char *route, int status, uint64_t us);         /* route is copied */
+void metrics_count_crowded(struct metrics *m);          /* a connection was closed as its address has enough */
 /* relay: place, or one beyond all when none was chosen. report: NULL when the engine was not reached. */
 void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outcome *o,
                         const struct delivery_report *report);

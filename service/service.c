@@ -339,6 +339,12 @@ void service_log_certificate(const char *file, int days_left, const char *why)
                   LOG_N("days_left", days_left));
 }
 
+void service_log_crowded(const char *address, unsigned limit, unsigned n)
+{
+    log_event(LOG_WARN_LEVEL, "connections", "an address has max_connections_per_address; further ones are closed",
+              LOG_S("address", address), LOG_N("limit", limit), LOG_N("refused", n));
+}
+
 void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion)
 {
     char text[256];

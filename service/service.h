@@ -123,6 +123,8 @@ struct service_http_line {
 };
 /* The API's certificate was read; why: it could not be, and the one before stays. */
 void service_log_certificate(const char *file, int days_left, const char *why);
+/* An address had `limit` connections and wanted more; n: refused since the last such line. */
+void service_log_crowded(const char *address, unsigned limit, unsigned n);
 void service_log_http(const struct service_http_line *l);
 void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */
 #endif

@@ -56,11 +56,15 @@ static void on_headers(struct http_request *r)
     r->wants_body = r->method == HTTP_POST;
 }
 
+static const char huge[32 << 20];       /* more than the kernel keeps for a client that does not read */
+
 static void on_request(struct http_request *r)
 {
     if (body.n >= 5 && memcmp(body.p, "later", 5) == 0) {
         waiting = r;
         loop_timer_set(loop, &later, loop_now(loop) + 1);
+    } else if (bytes_equal(r->path, bytes_view_str("/huge"))) {
+        answer(r, 200, huge, sizeof(huge));
     } else if (r->wants_body) {
         answer(r, 200, bytes_buf_view(&body).p, body.n);
     } else {
@@ -157,7 +161,7 @@ static void start(uint32_t request_ms)
                             .header_ms = request_ms,
                             .idle_ms = request_ms,
                             .request_ms = request_ms,
-                            .write_ms = 5000,
+                            .write_ms = request_ms < 5000 ? request_ms : 5000,
                             .on_headers = on_headers,
                             .on_request = on_request,
                             .on_body = on_body,
@@ -167,7 +171,7 @@ static void start(uint32_t request_ms)
 
     loop = loop_new();
     http = http_new(loop);
-    ck_assert_int_eq(listen_open("127.0.0.1:0", true, &listening, err), 0);
+    ck_assert_int_eq(listen_open("127.0.0.1:0", true, NULL, &listening, err), 0);
     p.listen_fd = listening.fd;
     server = http_server_new(http, &p);
     ck_assert_ptr_nonnull(server);
@@ -532,6 +536,31 @@ START_TEST(idle_is_closed)
 }
 END_TEST
 
+/* Reads an octet now and then: that something moves does not count, the answer has its time as a whole. */
+static void on_trickle(struct loop_timer *t)
+{
+    static unsigned ticks;
+    char c;
+
+    if (recv(client, &c, 1, MSG_DONTWAIT) == 1)
+        input_n++;
+    if (ended || ++ticks > 1500)
+        loop_stop(loop);
+    else
+        loop_timer_set(loop, t, loop_now(loop) + 2);
+}
+
+START_TEST(slow_reader)
+{
+    say(HEAD("GET /huge HTTP/1.1") "\r\n");
+    watchdog.on_timer = on_trickle;
+    loop_timer_set(loop, &watchdog, loop_now(loop) + 2);
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_uint_eq(ended, 1);
+    ck_assert_uint_gt(input_n, 0);
+}
+END_TEST
+
 /* ---- keys and browsers: no sockets ---- */
 
 static char key_named[] = "app:s3cret", key_bare[] = "other", key_colon[] = "n:a:b", host_name[] = "mail.lan";
@@ -654,12 +683,15 @@ static const struct {
     {"unix:/no/such/directory/s", true, false},
 };
 
+static const struct listen_socket_file socket_file = {.mode = 0640, .uid = (uid_t)-1, .gid = (gid_t)-1};
+
 START_TEST(address)
 {
     struct listen_socket s;
     char err[200] = "";
 
-    ck_assert_int_eq(listen_open(addresses[_i].address, addresses[_i].local_only, &s, err) == 0, addresses[_i].ok);
+    ck_assert_int_eq(listen_open(addresses[_i].address, addresses[_i].local_only, &socket_file, &s, err) == 0,
+                     addresses[_i].ok);
     if (addresses[_i].ok) {
         ck_assert_uint_ne(s.port, 0);
         close(s.fd);
@@ -678,12 +710,12 @@ START_TEST(unix_socket)
 
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(name, sizeof(name), "unix:%s/s", dir);
-    ck_assert_int_eq(listen_open(name, true, &first, err), 0);
+    ck_assert_int_eq(listen_open(name, true, &socket_file, &first, err), 0);
     ck_assert_int_eq(stat(name + 5, &st), 0);
-    ck_assert_int_eq(st.st_mode & 07777, 0660);
-    ck_assert_int_eq(listen_open(name, true, &second, err), -1);        /* in use */
+    ck_assert_int_eq(st.st_mode & 07777, 0640);
+    ck_assert_int_eq(listen_open(name, true, &socket_file, &second, err), -1);        /* in use */
     close(first.fd);
-    ck_assert_int_eq(listen_open(name, true, &second, err), 0);         /* left over */
+    ck_assert_int_eq(listen_open(name, true, &socket_file, &second, err), 0);         /* left over */
     close(second.fd);
     listen_remove_path(&second);
     ck_assert_int_eq(rmdir(dir), 0);
@@ -720,6 +752,7 @@ int main(void)
     tcase_add_test(slow, slow_body);
     tcase_add_test(slow, slow_head);
     tcase_add_test(slow, idle_is_closed);
+    tcase_add_test(slow, slow_reader);
     tcase_add_loop_test(rules, key, 0, (int)ARRAY_LEN(authorizations));
     tcase_add_loop_test(rules, browser, 0, (int)ARRAY_LEN(browsers));
     tcase_add_loop_test(rules, address, 0, (int)ARRAY_LEN(addresses));
