@@ -88,6 +88,14 @@ def record_code(code):
         f.write(code + "\n")
 
 
+def keep_answer(problem):
+    """MAILHATCH_E2E_ANSWERS names a directory: it gets the answers with each code, for tests/openapi/examples.py."""
+    directory = os.environ.get("MAILHATCH_E2E_ANSWERS")
+    if directory:
+        with open(os.path.join(directory, "%s.jsonl" % problem.get("code")), "a", encoding="utf-8") as f:
+            f.write(json.dumps(problem) + "\n")
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -96,6 +104,7 @@ class Answer:
             self.json = json.loads(body.decode("utf-8")) if body else None
         if isinstance(self.json, dict) and headers.get("Content-Type", "").startswith("application/problem+json"):
             record_code(self.json.get("code", "?"))
+            keep_answer(self.json)
 
     @property
     def code(self):
