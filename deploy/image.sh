@@ -22,7 +22,7 @@ done
 # The names in the hashed directory are links to certificates in /usr/share: take both. The bundle would be all of them
 # once more.
 cp -a /etc/ssl/certs "$root/etc/ssl/certs"
-rm -f "$root/etc/ssl/certs/ca-certificates.crt"
+rm -rf "$root/etc/ssl/certs/ca-certificates.crt" "$root/etc/ssl/certs/java"
 cp -a /usr/share/ca-certificates "$root/usr/share/ca-certificates"
 # OpenSSL on Debian looks in /usr/lib/ssl, which is links to /etc/ssl.
 mkdir -p "$root/usr/lib/ssl"

@@ -10,6 +10,7 @@ import unittest
 
 import engine
 import harness
+from commands import block
 from test_image import DIRECTORY
 from test_install import make
 
@@ -131,7 +132,12 @@ class Life(unittest.TestCase):
     def test_life(self):
         shutil.copy(self.deb, self.root / "first.deb")
         self.inside("apt-get", "update", "-qq")
-        self.inside("apt-get", "install", "-y", "-qq", "--no-install-recommends", "/first.deb")
+        # README's own command; setUpModule did its first half.
+        made, install = block("README.md", "make deb").text.strip().split(" && ")
+        self.assertEqual(made, "make deb")
+        *install, path = install.removeprefix("sudo ").split()
+        self.assertEqual((ROOT / path).resolve(), self.deb.resolve())
+        self.inside(*install, "-y", "-qq", "--no-install-recommends", "/first.deb")
         self.check_fresh()
         self.check_service()
         self.check_upgrade()

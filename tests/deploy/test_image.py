@@ -3,6 +3,7 @@ when built again; and run read-only, as nobody, without capabilities, to send ma
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import tarfile
@@ -11,6 +12,7 @@ import unittest
 
 import engine
 import harness
+from commands import adapt, block, one_by_one
 from peer import Peer
 from service import Service
 
@@ -134,6 +136,36 @@ class Image(unittest.TestCase):
                 status, log = s.wait()
                 self.assertEqual(status, 0, log)
                 self.assertIn('"msg":"stopped"', log)
+
+    def test_command_of_the_readme(self):
+        """`docker run` as README shows it: its options are the test engine's too, its settings and secrets are used,
+        with another relay. Ports are published by neither: the test's networks are the host's."""
+        make, run = one_by_one(block("README.md", "make image").text)
+        self.assertRegex(make, r"^make image\s")
+        with open(ROOT / "Makefile") as f:
+            self.assertRegex(f.read(), r"(?m)^image:.*\n\tdocker build .* \.$")
+        with Peer() as peer:
+            secrets = self.secrets({})
+            (secrets / "keys").write_text("web:0123456789abcdef\n")
+            (secrets / "smtp").write_text(harness.PASSWORD)
+            text = adapt(run, {"smtp://ann%40example.org@smtp.example.org:587": peer.url(), "0.0.0.0:8587": "0.0.0.0:0",
+                               "/srv/mailhatch:/secrets": "%s:%s" % (secrets, secrets),
+                               "/secrets/keys": "%s/keys" % secrets, "/secrets/smtp": "%s/smtp" % secrets})
+            words = shlex.split(text)
+            image = words.pop()
+            env = dict(words[i + 1].split("=", 1) for i, w in enumerate(words) if w == "-e")
+            self.assertEqual(image.split(":")[0], "mailhatch")
+            for option in ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges"):
+                self.assertIn(option, run)
+            env["MAILHATCH_RELAY_CA_FILE"] = str(secrets / "ca.pem")
+            env["MAILHATCH_ADMIN_LISTEN"] = "127.0.0.1:0"
+            with Service(self.engine.command([], env, [secrets]), self.engine.env) as s:
+                api = s.api.replace("0.0.0.0", "127.0.0.1")
+                self.assertEqual(harness.http_request(api, "POST", "/v1/emails", harness.MAIL).status, 401)
+                key = {"Authorization": "Bearer 0123456789abcdef"}
+                answer = harness.http_request(api, "POST", "/v1/emails", harness.MAIL, key)
+                self.assertEqual(answer.status, 200, repr(answer))
+                self.assertEqual(len(peer.mails), 1)
 
     def is_docker(self):
         return self.engine.name == "docker"

@@ -97,7 +97,7 @@ def check_codes(checks, api):
 
 
 def check_client(checks, keyless, api, broken, key):
-    """The types are made from what the service itself serves, as docs/clients.md says."""
+    """The types are made from what the service itself serves, as README says."""
     made = tool("openapi-typescript", f"http://{keyless}/openapi.yaml", "-o", os.path.join(CLIENT, "mailhatch.d.ts"))
     checks.check("openapi-typescript", complaints(made, ()))
     compiled = tool("tsc", "-p", CLIENT)
