@@ -215,7 +215,8 @@ class Source(unittest.TestCase):
             out = shell(settings + smoke.replace("{…}", MAIL), self.clone, env)
             self.assertEqual(json.loads(out)["status"], "sent")
             self.assertEqual(len(peer.mails), 1)
-            for command, words in (("build/mailhatch --help", "--relay-url"), ("build/mailhatch check-config", "relays:")):
+            shown = {"build/mailhatch --help": "--relay-url", "build/mailhatch check-config": "relays:"}
+            for command, words in shown.items():
                 self.assertIn("`%s`" % command, (harness.ROOT / "README.md").read_text())
                 self.assertIn(words, shell(settings + command, self.clone, env))
 
