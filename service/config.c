@@ -194,8 +194,8 @@ static bool is_number(const char *s, unsigned long *out)
 static const char *find_owner(char *user, uid_t *uid_out, gid_t *gid_out)
 {
     char *group = strchr(user, ':');
-    const struct passwd *pw;
-    const struct group *gr;
+    const struct passwd *pw = NULL;
+    const struct group *gr = NULL;
     unsigned long n;
 
     if (group)

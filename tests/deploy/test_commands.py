@@ -89,7 +89,8 @@ class Source(unittest.TestCase):
         first = one_by_one(block("README.md", "make run").text)[0]
         cls.lines = []
         # Ports of the kernel's choice, as 8587 may be in use; two compilers side by side.
-        env = environment(MAILHATCH_LISTEN="127.0.0.1:0", MAILHATCH_ADMIN_LISTEN="127.0.0.1:0", MAKEFLAGS="-j2", OPT="-O1")
+        listen = {"MAILHATCH_LISTEN": "127.0.0.1:0", "MAILHATCH_ADMIN_LISTEN": "127.0.0.1:0"}
+        env = environment(**listen, MAKEFLAGS="-j2", OPT="-O1")
         cls.process = subprocess.Popen(
             ["bash", "-c", first],
             cwd=cls.clone,
@@ -152,7 +153,8 @@ class Source(unittest.TestCase):
         (out,) = self.run_here(block("README.md", "curl -sS http://127.0.0.1:8587/v1/emails -H 'Content-Type").text)
         shown = json.loads(block("README.md", '{"id":"019ab7f0-…","status":"sent"').text)
         self.assertEqual(shape(json.loads(out)), shape(shown))
-        look = re.search(r"`(curl -sS http://127.0.0.1:8587/sandbox/messages)`", (harness.ROOT / "README.md").read_text())
+        page = (harness.ROOT / "README.md").read_text()
+        look = re.search(r"`(curl -sS http://127.0.0.1:8587/sandbox/messages)`", page)
         (out,) = self.run_here(look[1])
         self.assertIn("Hello", out)
         out = shell(adapt(block("README.md", "curl -sS http://127.0.0.1:8587/v1/emails -H 'Content-Type").text,
@@ -221,7 +223,7 @@ class Source(unittest.TestCase):
                 self.assertIn(words, shell(settings + command, self.clone, env))
 
     def test_install(self):
-        """`sudo` is dropped, as DESTDIR is ours. What systemctl does is tried with the package, under a real systemd."""
+        """`sudo` is dropped, as DESTDIR is ours. What systemctl does is tried with the package, by a real systemd."""
         install, editor, systemctl = one_by_one(block("README.md", "sudo make install").text)
         root = scratch(self)
         shell(adapt(install, {"sudo ": ""}), self.clone, environment(DESTDIR=str(root)))
