@@ -196,17 +196,21 @@ static bool is_at_end(struct http_conn *k)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-/* Under TLS the client's goodbye lies unread before its end. So it counts as gone when it has closed its side and
- * nothing more came of the body since the last look. */
-static bool has_left_upload(struct http_conn *k)
+/* Under TLS its goodbye lies unread before the client's end. */
+static bool has_closed(struct http_conn *k)
 {
     struct pollfd p = {.fd = fd_of(k), .events = POLLRDHUP};
+
+    return k->tls ? poll(&p, 1, 0) == 1 : is_at_end(k);
+}
+
+/* Under TLS, what lies before the end may also be of the body: nothing more came of it since the last look. */
+static bool has_left_upload(struct http_conn *k)
+{
     bool stands = k->received == k->received_before;
 
     k->received_before = k->received;
-    if (!k->tls)
-        return is_at_end(k);
-    return stands && poll(&p, 1, 0) == 1;
+    return (stands || !k->tls) && has_closed(k);
 }
 
 /* libmicrohttpd reads less than it could and then waits for an edge of epoll; none comes when what was right behind is
@@ -330,7 +334,7 @@ static enum MHD_Result queue_answer(struct http_conn *k)
  * answered all the same. Nobody leaves in the first moments, so the quick answers are spared the system call. */
 static bool has_left(struct http_conn *k)
 {
-    return clock_us() - k->r.started_us > PATIENCE_US && is_at_end(k);
+    return clock_us() - k->r.started_us > PATIENCE_US && has_closed(k);
 }
 
 void http_answer(struct http_request *r, const struct http_answer *a)

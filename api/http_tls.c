@@ -298,23 +298,32 @@ static bool is_request_line(const char *p, size_t n)
     return false;
 }
 
+/* False: nothing has come yet, and errno says so. */
+static bool has_begun(struct http_tls_session *s)
+{
+    char hello[HELLO_SIZE];
+    ssize_t n = s->has_begun ? 1 : recv(s->fd, hello, sizeof(hello), MSG_PEEK | MSG_DONTWAIT);
+
+    if (n < 0)
+        return false;
+    if (!s->has_begun && is_request_line(hello, (size_t)n)) {
+        s->is_plain = true;
+        s->p.on_plain(s->p.ctx);
+    }
+    s->has_begun = true;
+    return true;
+}
+
 /* In the place of GnuTLS' own recv, for the sake of the first bytes: who asks in plain HTTP is told so. */
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *to, size_t size)
 {
     struct http_tls_session *s = ptr;
-    char hello[HELLO_SIZE];
-    ssize_t n;
+    ssize_t n = -1;
 
-    if (!s->has_begun) {
-        n = recv(s->fd, hello, sizeof(hello), MSG_PEEK | MSG_DONTWAIT);
-        s->has_begun = n > 0;
-        s->is_plain = n > 0 && is_request_line(hello, (size_t)n);
-        if (s->is_plain)
-            s->p.on_plain(s->p.ctx);
-    }
-    do
-        n = recv(s->fd, to, size, MSG_DONTWAIT);
-    while (n > 0 && s->is_plain);
+    if (has_begun(s))                   /* a read before that could get the first bytes after all */
+        do
+            n = recv(s->fd, to, size, MSG_DONTWAIT);
+        while (n > 0 && s->is_plain);
     if (n < 0)
         gnutls_transport_set_errno(s->session, errno);
     return n;

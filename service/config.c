@@ -14,6 +14,8 @@
 
 /* Loads the settings: defaults, then the file, the environment and the command line; then judges the whole. */
 
+#define SOCKET_MODE 0660                /* listen_mode's default */
+
 struct load {
     struct config *c;
     struct config_errors *e;
@@ -241,7 +243,7 @@ static void check_socket(struct load *l)
 
     if (why)
         option_error(l->e, NULL, "%s", why);
-    if (!is_unix && !config_is_default(l->c, "listen_mode"))
+    if (!is_unix && mode != SOCKET_MODE)        /* a file that says all defaults is right */
         option_error(l->e, "listen_mode", "only a Unix socket has a mode: listen is %s", l->c->listen);
     if (!is_unix && l->c->listen_owner)
         option_error(l->e, "listen_owner", "only a Unix socket has an owner: listen is %s", l->c->listen);

@@ -15,7 +15,7 @@ import threading
 import unittest
 
 from harness import Gateway, cert_path, certs, http_request, mail, raw_exchange, run_program, wait_for
-from peer import Peer
+from peer import Peer, after, default
 
 HEAD = b"POST /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -166,6 +166,18 @@ class Https(Tls):
                 tls.unwrap()
             tls.close()
             wait_for(lambda: [e["status"] for e in g.events("http")] == [499], what="the request is over")
+
+    def test_a_client_leaves_while_its_mail_is_sent(self):
+        go_on = threading.Event()
+        self.addCleanup(go_on.set)
+        with Peer({"body": after(go_on, default)}) as peer, self.gateway(args=(), relay=peer.url()) as g:
+            tls, body = open_tls(g), json.dumps(mail()).encode()
+            tls.sendall(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            wait_for(lambda: any("BDAT" in c for c in peer.commands()), what="the mail is being sent")
+            tls.close()
+            threading.Timer(0.2, go_on.set).start()     # what leaves in the first 100 ms is not looked for
+            wait_for(lambda: "client_gone" in g.log(), what="the log says so")
+            self.assertEqual(len(peer.mails), 1)
 
     def test_many_at_once(self):
         with self.gateway(env={"MAILHATCH_HTTP_LOOPS": 3, "MAILHATCH_MAX_CONNECTIONS": 64}) as g:
