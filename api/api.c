@@ -280,8 +280,7 @@ static void on_tls_look(struct loop_timer *t)
     enum http_tls_look look = http_tls_look(a->tls, err);
 
     if (look != HTTP_TLS_SAME)
-        service_log_certificate(service_config(a->service)->tls_cert_file, http_tls_days_left(a->tls),
-                                look == HTTP_TLS_KEPT ? err : NULL);
+        service_tell_certificate(a->service, http_tls_ends(a->tls), look == HTTP_TLS_KEPT ? err : NULL);
     loop_timer_set(loop, t, loop_now(loop) + TLS_LOOK_MS);
 }
 
@@ -298,7 +297,7 @@ static int start_tls(struct api *a, char err_out[200])
         snprintf(err_out, 200, "%.199s", err);
         return -1;
     }
-    service_log_certificate(c->tls_cert_file, http_tls_days_left(a->tls), NULL);
+    service_tell_certificate(a->service, http_tls_ends(a->tls), NULL);
     a->tls_look.on_timer = on_tls_look;
     loop_timer_set(loop, &a->tls_look, loop_now(loop) + TLS_LOOK_MS);
     return 0;

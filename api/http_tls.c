@@ -251,13 +251,13 @@ static struct reading *hold(struct http_tls *t)
     return r;
 }
 
-int http_tls_days_left(struct http_tls *t)
+int64_t http_tls_ends(struct http_tls *t)
 {
     struct reading *r = hold(t);
-    double seconds = difftime(r->ends, time(NULL));
+    int64_t ends = r->ends;
 
     reading_release(r);
-    return (int)(seconds / 86400) - (seconds < 0);
+    return ends;
 }
 
 /* ---- sessions ---- */

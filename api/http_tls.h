@@ -29,8 +29,7 @@ enum http_tls_look {
 };
 /* One thread at a time. */
 enum http_tls_look http_tls_look(struct http_tls *t, char err_out[HTTP_TLS_ERR_SIZE]);
-/* Whole days until the certificate ends; negative: it has. */
-int http_tls_days_left(struct http_tls *t);
+int64_t http_tls_ends(struct http_tls *t);                      /* the certificate's notAfter, as time(2) counts */
 /* For http.c. */
 
 struct http_tls_params {

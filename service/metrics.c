@@ -399,6 +399,10 @@ static void write_sum(const struct metrics *m, const struct metrics_gauges *g, s
     bytes_buf_printf(out, "mailhatch_waiting_requests %u\n", g->waiting_requests);
     family(out, "inflight_bytes", "gauge", "Bytes of request bodies held.");
     bytes_buf_printf(out, "mailhatch_inflight_bytes %zu\n", g->inflight_bytes);
+    if (g->certificate_ends) {
+        family(out, "api_certificate_expires_timestamp_seconds", "gauge", "When the API's certificate ends.");
+        bytes_buf_printf(out, "mailhatch_api_certificate_expires_timestamp_seconds %" PRId64 "\n", g->certificate_ends);
+    }
     family(out, "metrics_dropped_total", "counter", "Observations for which a table had no place.");
     bytes_buf_printf(out, "mailhatch_metrics_dropped_total %" PRIu64 "\n", value_of(&m->dropped));
     family(out, "build_info", "gauge", "The version that runs.");

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* The office's door: what its desks share (relays, capacity, the drain), and how it opens and closes. */
 
@@ -326,17 +327,21 @@ void service_log_http(const struct service_http_line *l)
               LOG_N("status", l->status), LOG_N("ms", (double)l->us / 1000));
 }
 
-void service_log_certificate(const char *file, int days_left, const char *why)
+void service_tell_certificate(struct service *s, int64_t ends, const char *why)
 {
+    const char *file = s->config->tls_cert_file;
+    int64_t left = ends - (int64_t)time(NULL), days = left / 86400 - (left < 0);
+
+    s->certificate_ends = ends;
     if (why)
         log_event(LOG_WARN_LEVEL, "certificate", "a file changed and cannot be used; the certificate before it stays",
-                  LOG_S("file", file), LOG_S("why", why), LOG_N("days_left", days_left));
-    else if (days_left < CERTIFICATE_DAYS)
-        log_event(LOG_WARN_LEVEL, "certificate", days_left < 0 ? "the API's certificate has expired"
-                  : "the API's certificate expires soon", LOG_S("file", file), LOG_N("days_left", days_left));
+                  LOG_S("file", file), LOG_S("why", why), LOG_N("days_left", days));
+    else if (days < CERTIFICATE_DAYS)
+        log_event(LOG_WARN_LEVEL, "certificate", left < 0 ? "the API's certificate has expired"
+                  : "the API's certificate expires soon", LOG_S("file", file), LOG_N("days_left", days));
     else
         log_event(LOG_INFO_LEVEL, "certificate", "the API's certificate is in force", LOG_S("file", file),
-                  LOG_N("days_left", days_left));
+                  LOG_N("days_left", days));
 }
 
 void service_log_crowded(const char *address, unsigned limit, unsigned n)
@@ -368,8 +373,9 @@ void service_write_metrics(struct service *s, struct bytes_buf *out)
 {
     struct engine_relay_stats stats[RELAYS_PLACES];
     const char *names[RELAYS_PLACES];
-    struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight, .relays = stats,
-                               .relay_names = names, .n_relays = relays_count(s->relays)};
+    struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight,
+                               .certificate_ends = s->certificate_ends, .relays = stats, .relay_names = names,
+                               .n_relays = relays_count(s->relays)};
 
     for (size_t i = 0; i < g.n_relays; i++) {
         names[i] = relays_name(s->relays, i);

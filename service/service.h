@@ -121,8 +121,9 @@ struct service_http_line {
     int status;
     uint64_t us;
 };
-/* The API's certificate was read; why: it could not be, and the one before stays. */
-void service_log_certificate(const char *file, int days_left, const char *why);
+/* The API's certificate was read, and ends then (as time(2) counts), for log and metrics. why: a changed one could not
+ * be, and the one that ends then stays. */
+void service_tell_certificate(struct service *s, int64_t ends, const char *why);
 /* An address had `limit` connections and wanted more; n: refused since the last such line. */
 void service_log_crowded(const char *address, unsigned limit, unsigned n);
 void service_log_http(const struct service_http_line *l);

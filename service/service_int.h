@@ -39,6 +39,7 @@ struct service {
     _Atomic size_t inflight;            /* bytes held by desk_reserve */
     atomic_uint running;                /* sends that have not been answered */
     atomic_bool stopping, draining, told_empty, had_large;
+    _Atomic int64_t certificate_ends;   /* the API's, as time(2) counts; 0: plain HTTP */
     void (*on_empty)(void *ctx);        /* these three: the first loop's */
     void *on_empty_ctx;
     struct loop_msg empty_msg;

@@ -50,6 +50,11 @@ class Monitoring(unittest.TestCase):
             for status in (200, 422):
                 assert g.post(harness.MAIL).status == status
             cls.text = g.admin("/metrics").body.decode()
+            tls = {"MAILHATCH_TLS_CERT_FILE": harness.cert_path("good.pem")}
+            tls["MAILHATCH_TLS_KEY_FILE"] = harness.cert_path("good.key")
+            with harness.Gateway(tls, ("--sandbox",)) as secure:
+                added = [line for line in secure.admin("/metrics").body.decode().splitlines() if "certificate" in line]
+            cls.text += "\n".join(added) + "\n"
             cls.codes = {e["code"] for e in g.get("/v1/errors").json["data"]}
         cls.labels, cls.values = {}, {}
         for name, pairs in re.findall(r"^(mailhatch_\w+?)(?:\{(.*)\})? \S+$", cls.text, re.M):

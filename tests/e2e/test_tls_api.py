@@ -241,6 +241,8 @@ class Renewal(Tls):
                 wait_for(lambda: len(g.events("certificate")) > 1, what="the new certificate is told")
                 with open_tls(g) as tls:
                     self.assertNotEqual(serial_of(tls), before)
+                    ends = ssl.cert_time_to_seconds(tls.getpeercert()["notAfter"])
+                self.assertEqual(g.metric("mailhatch_api_certificate_expires_timestamp_seconds"), ends)
                 self.assertEqual(ask(old)[0], 200)      # a connection keeps what it began with
                 self.assertEqual(serial_of(old.sock), before)
 
