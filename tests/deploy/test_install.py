@@ -88,4 +88,4 @@ class Install(unittest.TestCase):
         status, out, err = harness.run_program("check-config", "--config", path)
         self.assertEqual((status, err), (0, ""))
         self.assertIn("user: ann@example.org", out)
-        self.assertIn("api_keys: (1 set, not shown)", out)
+        self.assertIn("keys:\n  - {name: x, scopes: [", out)
