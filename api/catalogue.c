@@ -292,7 +292,11 @@
       "sent.") \
     X(PROTOCOL_ERROR, 502, "The relay does not keep to SMTP", \
       "A reply was malformed, too long, missing, or not asked for, so the connection was dropped.", \
-      "Find out what stands between this machine and {host}: an answer {stage} was not SMTP.")
+      "Find out what stands between this machine and {host}: an answer {stage} was not SMTP.") \
+    X(SESSION_LIMIT, 503, "The relay takes no more mails on this session", \
+      "The relay limits the mails of one session or connection, and refused this one on a new session too.", \
+      "Ask the operator of {host} for a higher limit of mails for each session: even the first mail of a new session " \
+      "was refused.")
 
 enum catalogue_order {
 #define X(symbol, status, title, meaning, hint) ROW_##symbol,

@@ -11,7 +11,7 @@
 struct option_source;                   /* where each value came from: service/option.h */
 
 struct config_relay {                   /* owns its strings; `c` borrows them */
-    char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name;
+    char *name, *host, *user, *password, *password_file, *ca_file, *crl_file, *pins, *ehlo_name, *extensions_off;
     char *url, *tls, *ca_pem;           /* tls: "starttls" | "implicit" | "none", NULL as the url says */
     char password_stamp[FILE_STAMP_SIZE];       /* of password_file, when it was read */
     char *files, *files_seen;           /* stamps of ca_file and crl_file: in force, and looked at last */

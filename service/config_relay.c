@@ -268,6 +268,15 @@ static void check_trust(const struct config_relay *r, const char *where, struct 
         option_error(errors, where, "%s", why);
 }
 
+static void take_extensions_off(struct config_relay *r, const char *where, struct config_errors *errors)
+{
+    struct bytes_view bad;
+
+    if (r->extensions_off && !smtp_ehlo_read_extensions(r->extensions_off, &r->c.extensions_off, &bad))
+        option_error(errors, where, "extensions_off: \"%.*s\" is not one of " SMTP_EXTENSION_NAMES,
+                     (int)(bad.n < 40 ? bad.n : 40), bad.p);
+}
+
 void config_relay_finish(struct config_relay *r, struct config_errors *errors)
 {
     struct config_url u = {.port = 0};
@@ -288,6 +297,7 @@ void config_relay_finish(struct config_relay *r, struct config_errors *errors)
     take_password_file(r, where, errors);
     check_login(r, where, errors);
     take_ehlo_name(r, where, errors);
+    take_extensions_off(r, where, errors);
     if (r->timeout_ms && r->timeout_ms < 10)
         option_error(errors, where, "timeout: less than 10 ms; plain numbers are seconds");
     cap_steps(r);

@@ -121,5 +121,8 @@
     X(one_flight_max, SIZE, c.one_flight_max, "64KiB", 0, 1ULL << 30, NULL, 0, \
       "Mails up to this size go in one round trip, envelope and body together.") \
     X(one_flight_idle, MILLIS, c.one_flight_idle_ms, "5s", 0, 3600000, NULL, 0, \
-      "Only on a session used this recently.")
+      "Only on a session used this recently.") \
+    X(extensions_off, TEXT, extensions_off, NULL, 0, 0, NULL, 0, \
+      "SMTP extensions not to use even if the relay offers them, separated by commas: " SMTP_EXTENSION_NAMES ". For " \
+      "a relay, or a proxy in front of it, that offers what it cannot do.")
 #endif

@@ -104,11 +104,31 @@ static void log_retry(const struct send *w, const struct smtp_outcome *o, uint64
               LOG_N("tries", w->retrying->tries), LOG_N("in_ms", (double)in_ms), LOG_S("text", text));
 }
 
+/* The mail was answered as sent. Who reads the log, or the relay's last error, learns that this may be wrong. */
+static void on_doubt(struct desk *d, const struct delivery_report *r)
+{
+    struct smtp_outcome o = r->outcome;
+
+    metrics_count_stray(d->metrics, r->relay);
+    o.whose = WHOSE_RELAY;
+    last_errors_note(d->service->last_errors, r->relay, &o);
+    log_event(LOG_WARN_LEVEL, "verdict_in_doubt",
+              "the relay sent a reply that nothing had asked for right behind the one that said this mail was taken; "
+              "mails go to this relay in single steps from now on",
+              LOG_S("id", r->id), LOG_S("relay", relays_name(d->service->relays, r->relay)),
+              LOG_S("code", outcome_code_name(o.code)), LOG_S("delivery", delivery_name(o.delivery)),
+              LOG_N("smtp_code", o.reply_code));
+}
+
 static void on_late_report(struct delivery_report *r)
 {
     struct desk *d = r->ctx;
     char text[256];
 
+    if (r->doubted) {
+        on_doubt(d, r);
+        return;
+    }
     metrics_count_late(d->metrics, r->relay);
     log_mask_text(r->outcome.reason[0] ? r->outcome.reason : r->outcome.text, text);
     log_event(LOG_WARN_LEVEL, "late_verdict", "the relay's verdict came after outcome_unknown had been answered",

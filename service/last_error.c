@@ -37,7 +37,9 @@ void last_errors_free(struct last_errors *t)
 /* relay_unavailable repeats what is kept already; a deadline that was used up in the queue is nobody's fault there. */
 static bool is_about_relay(const struct smtp_outcome *o)
 {
-    return o->stage >= STAGE_DNS && o->stage <= STAGE_AUTH && o->code != OUTCOME_DEADLINE_EXCEEDED;
+    if (o->code == OUTCOME_RELAY_UNAVAILABLE)
+        return false;
+    return o->whose == WHOSE_RELAY || (o->whose == WHOSE_SESSION && o->stage >= STAGE_DNS && o->stage <= STAGE_AUTH);
 }
 
 void last_errors_note(struct last_errors *t, size_t place, const struct smtp_outcome *o)

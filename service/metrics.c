@@ -69,7 +69,7 @@ struct send_count {
 
 struct relay_metrics {
     struct histogram phases[PHASE_COUNT];
-    counter late, retries;
+    counter late, retries, stray, failures[WHOSE_COUNT];
 };
 
 struct metrics {
@@ -190,6 +190,8 @@ void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outco
     struct send_labels l = {relay, o->code, o->code == OUTCOME_SENT ? STAGE_BODY : o->stage, o->delivery};
 
     count_labels(m, &l, 1);
+    if (o->code != OUTCOME_SENT && relay < m->n_relays)
+        add(&m->relays[relay].failures[o->whose], 1);
     if (report && relay < m->n_relays)
         observe_phases(&m->relays[relay], report);
 }
@@ -209,6 +211,12 @@ void metrics_count_late(struct metrics *m, size_t relay)
 {
     if (relay < m->n_relays)
         add(&m->relays[relay].late, 1);
+}
+
+void metrics_count_stray(struct metrics *m, size_t relay)
+{
+    if (relay < m->n_relays)
+        add(&m->relays[relay].stray, 1);
 }
 
 /* ---- summing up ---- */
@@ -249,6 +257,9 @@ static void add_metrics(struct metrics *to, const struct metrics *from)
         for (size_t p = 0; p < PHASE_COUNT; p++)
             add_histogram(&to->relays[r].phases[p], &from->relays[r].phases[p]);
         add(&to->relays[r].late, value_of(&from->relays[r].late));
+        add(&to->relays[r].stray, value_of(&from->relays[r].stray));
+        for (size_t w = 0; w < WHOSE_COUNT; w++)
+            add(&to->relays[r].failures[w], value_of(&from->relays[r].failures[w]));
         add(&to->relays[r].retries, value_of(&from->relays[r].retries));
     }
     add(&to->crowded, value_of(&from->crowded));
@@ -387,6 +398,16 @@ static void write_relays(const struct metrics *m, const struct metrics_gauges *g
     for (size_t r = 0; r < m->n_relays; r++)
         bytes_buf_printf(out, "mailhatch_late_verdicts_total{relay=\"%s\"} %" PRIu64 "\n", g->relay_names[r],
                          value_of(&m->relays[r].late));
+    family(out, "stray_replies_total", "counter", "Replies that nothing had asked for, right behind a mail's verdict.");
+    for (size_t r = 0; r < m->n_relays; r++)
+        bytes_buf_printf(out, "mailhatch_stray_replies_total{relay=\"%s\"} %" PRIu64 "\n", g->relay_names[r],
+                         value_of(&m->relays[r].stray));
+    family(out, "failures_total", "counter", "Mails that failed, by what the failure belongs to.");
+    for (size_t r = 0; r < m->n_relays; r++)
+        for (int w = WHOSE_GATEWAY; w < WHOSE_COUNT; w++)
+            bytes_buf_printf(out, "mailhatch_failures_total{relay=\"%s\",whose=\"%s\"} %" PRIu64 "\n",
+                             g->relay_names[r], outcome_whose_name((enum outcome_whose)w),
+                             value_of(&m->relays[r].failures[w]));
 }
 
 static void write_sum(const struct metrics *m, const struct metrics_gauges *g, struct bytes_buf *out)

@@ -25,6 +25,7 @@ void metrics_count_send(struct metrics *m, size_t relay, const struct smtp_outco
                         const struct delivery_report *report);
 void metrics_count_retry(struct metrics *m, size_t relay);
 void metrics_count_late(struct metrics *m, size_t relay);
+void metrics_count_stray(struct metrics *m, size_t relay);      /* a reply too many, behind a verdict */
 /* Prometheus text format 0.0.4: the sums over n of them (at least one). */
 void metrics_write(struct metrics *const *all, size_t n, const struct metrics_gauges *g, struct bytes_buf *out);
 #endif

@@ -12,8 +12,19 @@ static bool is_worth_it(const struct retry_case *c)
         return false;
     if (o->code == OUTCOME_RELAY_UNAVAILABLE)
         return outcome_is_retryable(c->cause);          /* a refused password stays refused */
-    return o->stage > STAGE_QUEUE && o->code != OUTCOME_DEADLINE_EXCEEDED && o->code != OUTCOME_RELAY_RATE_LIMITED &&
-           o->code != OUTCOME_MAILBOX_FULL;
+    switch (o->whose) {
+    case WHOSE_RELAY:
+    case WHOSE_SESSION:
+    case WHOSE_MAIL:
+    case WHOSE_ADDRESS:
+        return o->code != OUTCOME_RELAY_RATE_LIMITED && o->code != OUTCOME_MAILBOX_FULL;
+    case WHOSE_NOBODY:
+    case WHOSE_REQUEST:
+    case WHOSE_GATEWAY:
+    case WHOSE_COUNT:
+        return false;
+    }
+    unreachable("whose it is");
 }
 
 /* 100 ms, doubled for each try, at most 5 s; a quarter more or less. */

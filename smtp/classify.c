@@ -85,7 +85,7 @@ static enum outcome_code anywhere(enum stage stage, const struct smtp_reply *r)
         return OUTCOME_AUTH_REQUIRED;
     if (is_rate_limit(r))
         return OUTCOME_RELAY_RATE_LIMITED;
-    if (is_busy(r))
+    if (is_busy(r) && stage != STAGE_BODY)
         return OUTCOME_RELAY_BUSY;
     if (r->code == 552 &&
         (is_enhanced(r, "5.3.4") || is_enhanced(r, "5.2.3") || (!r->enhanced[0] && stage != STAGE_RCPT)))
@@ -168,4 +168,39 @@ void classify_reply(enum stage stage, const char *command, const struct smtp_rep
     classify_copy_reply(command, r, out);
     if (code == OUTCOME_PROTOCOL_ERROR)
         snprintf(out->reason, sizeof(out->reason), "%d is no reply to %s", r->code, command);
+}
+
+/* 4.4.5 is "mail system congestion" (RFC 3463 §3.5) by the book; Stalwart says it when a session has had its mails. A
+ * number per hour or day is no such limit: it would stand on a new session too. */
+static bool is_session_limit(const struct smtp_reply *r)
+{
+    static const char *const words[] = {"per session",         "per connection",      "this session",
+                                        "this connection",     "one session",         "one connection",
+                                        "a single session",    "a single connection", "session limit",
+                                        "connection limit",    "too many transactions", "transaction limit",
+                                        "messages per",        "mails per",           "emails per"};
+    static const char *const in_time[] = {"per hour", "per day", "per minute", "per second", "per 24", "per month",
+                                          "hourly",   "daily",   "recipients"};
+
+    if (r->code / 100 == 5 && strncmp(r->enhanced, "5.5.", 4) != 0)
+        return false;
+    return is_enhanced(r, "4.4.5") ||
+           (says_any(r, words, ARRAY_LEN(words)) && !says_any(r, in_time, ARRAY_LEN(in_time)));
+}
+
+void classify_mail_reply(enum stage stage, const char *command, const struct smtp_reply *r, bool used,
+                         struct smtp_outcome *out)
+{
+    classify_reply(stage, command, r, out);
+    if (r->code / 100 != 4 && r->code / 100 != 5)
+        return;
+    if (r->code == 421) {
+        out->whose = WHOSE_SESSION;
+    } else if (is_session_limit(r) || (used && stage != STAGE_RCPT && is_enhanced(r, "4.3.2"))) {
+        out->code = OUTCOME_SESSION_LIMIT;
+        out->whose = WHOSE_SESSION;
+        out->delivery = DELIVERY_REJECTED;
+    } else if (used && r->code == 503 && stage == STAGE_MAIL) {
+        out->whose = WHOSE_SESSION;     /* it is in the middle of something else */
+    }
 }

@@ -167,8 +167,9 @@ static int make_session(struct conn *c)
         .user = config->user,
         .password = config->password,
         .timeouts = config->timeouts,
-        .one_flight_max = c->p.one_flight_max,
-        .no_chunking = c->p.no_chunking,
+        .one_flight_max = config->one_flight_max,
+        .extensions_off = config->extensions_off,
+        .proofs = c->p.proofs,
         .one_flight_idle = config->one_flight_idle_ms,
         .depth = config->pipeline_depth,
     };
@@ -359,6 +360,7 @@ static bool pull_session(struct conn *c, struct conn_event *ev)
             ev->transaction = sev.transaction;
             return true;
         case SMTP_EV_DEAD:
+            ev->doubts_last = sev.doubts_last;
             return tell_dead(c, ev, &sev.outcome, sev.quit_ok);
         }
     return false;
@@ -375,6 +377,7 @@ static bool has_new_room(struct conn *c)
 
 static bool pull(struct conn *c, struct conn_event *ev)
 {
+    ev->doubts_last = false;
     if (c->dead_told)
         return false;
     if (!c->failed && c->silent && !c->silent_told) {
@@ -436,6 +439,11 @@ bool conn_has_room(const struct conn *c)
     return !c->failed && !c->dead_told && smtp_session_has_room(c->session);
 }
 
+bool conn_is_cleaning(const struct conn *c)
+{
+    return !c->failed && !c->dead_told && smtp_session_is_cleaning(c->session);
+}
+
 bool conn_is_worn(const struct conn *c)
 {
     return smtp_session_is_worn(c->session);
@@ -475,11 +483,6 @@ enum stage conn_stage(const struct conn *c)
 bool conn_body_is_gone(const struct conn *c, const struct smtp_transaction *t)
 {
     return smtp_session_body_is_gone(c->session, t);
-}
-
-bool conn_one_flight_is_off(const struct conn *c)
-{
-    return c->session && smtp_session_one_flight_is_off(c->session);
 }
 
 unsigned conn_flights(const struct conn *c)

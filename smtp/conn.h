@@ -23,8 +23,7 @@ struct conn_params {                    /* pointers are borrowed for the conn's 
     struct conn_buffers *buffers;
     const struct relay_config *config;
     struct tls_context *tls;            /* NULL for SMTP_TLS_NONE */
-    size_t one_flight_max;
-    bool no_chunking;
+    struct smtp_proofs *proofs;
     uint32_t silent_ms;                 /* CONN_SILENT after so long without a banner; UINT32_MAX: never */
     void (*on_wake)(void *ctx);
     /* Each line of the wire, redacted (smtp/trace.h), at most TRACE_LINES_MAX a mail; "* …" is a remark. NULL: none */
@@ -46,6 +45,7 @@ struct conn_event {
     struct smtp_transaction *transaction;       /* CONN_DONE */
     struct smtp_outcome outcome;        /* CONN_DEAD */
     bool quit_ok;                       /* CONN_DEAD */
+    bool doubts_last;                   /* CONN_DEAD: see smtp_event */
 };
 
 struct conn_facts {
@@ -62,6 +62,7 @@ bool conn_next_event(struct conn *c, struct conn_event *ev);            /* also 
 
 void conn_submit(struct conn *c, struct smtp_transaction *t);           /* only with room; ready is room too */
 bool conn_has_room(const struct conn *c);                               /* once it was ready */
+bool conn_is_cleaning(const struct conn *c);                            /* see smtp_session_is_cleaning */
 bool conn_is_worn(const struct conn *c);                                /* see smtp_session_is_worn */
 void conn_look(struct conn *c);         /* reads what waits: EOF, close_notify, a 421 become events */
 /* see smtp_session_give_up */
@@ -71,7 +72,6 @@ void conn_fail(struct conn *c, const struct smtp_outcome *why);         /* befor
 void conn_drop(struct conn *c, const char *why);                        /* as if the peer had closed it */
 
 enum stage conn_stage(const struct conn *c);
-bool conn_one_flight_is_off(const struct conn *c);
 bool conn_body_is_gone(const struct conn *c, const struct smtp_transaction *t);
 unsigned conn_flights(const struct conn *c);
 const struct conn_facts *conn_facts(const struct conn *c);

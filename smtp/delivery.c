@@ -275,6 +275,31 @@ void delivery_finish_transaction(struct delivery *d, unsigned flights)
         post_last(d, outcome_of_all(d, &s->transaction.outcome));
 }
 
+void delivery_get_trail(const struct delivery *d, struct delivery_trail *out)
+{
+    *out = (struct delivery_trail){
+        .relay = d->relay, .reply_to = d->reply_to, .on_report = d->on_report, .ctx = d->ctx,
+    };
+    memcpy(out->id, d->id, sizeof(out->id));
+}
+
+void delivery_report_doubt(const struct delivery_trail *t, const struct smtp_outcome *why)
+{
+    struct delivery_report *r = t->id[0] ? report_new(0) : NULL;
+
+    if (!r)
+        return;
+    memcpy(r->id, t->id, sizeof(r->id));
+    r->relay = t->relay;
+    r->on_report = t->on_report;
+    r->ctx = t->ctx;
+    r->late = r->doubted = true;
+    r->outcome = *why;
+    r->outcome.delivery = DELIVERY_UNKNOWN;
+    r->msg.on_msg = on_report_msg;
+    loop_post(t->reply_to, &r->msg);
+}
+
 /* The session writes recipients' outcomes as they come; SENT is also what a zeroed one looks like. */
 static void mark_unknown(const struct delivery *d, struct delivery_report *r, const struct smtp_outcome *unknown)
 {

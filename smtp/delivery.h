@@ -32,6 +32,18 @@ struct delivery_state {
     bool reported;                      /* as unknown; a late report may follow */
 };
 
+/* What is kept of a mail that was reported as taken: enough to say so if that turns out to be uncertain. */
+struct delivery_trail {
+    char id[37];                        /* empty: none */
+    size_t relay;
+    struct loop *reply_to;
+    void (*on_report)(struct delivery_report *r);
+    void *ctx;
+};
+void delivery_get_trail(const struct delivery *d, struct delivery_trail *out);
+/* One more report of that mail, late and doubted, in which `why` stands. Without memory for it none comes. */
+void delivery_report_doubt(const struct delivery_trail *t, const struct smtp_outcome *why);
+
 /* The delivery goes to a session that `facts` tells of. */
 void delivery_begin_attempt(struct delivery *d, const struct conn_facts *facts, bool fresh_session, unsigned flights);
 void delivery_note_attempt(struct delivery *d, const struct smtp_outcome *o, bool reused, uint32_t ms);

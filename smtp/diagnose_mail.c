@@ -213,6 +213,7 @@ static bool judge(struct diagnose_state *s, enum diagnose_io io, enum stage stag
         diagnose_io_outcome(&s->conn, io, stage, command, ms, &o);
         if (stage == STAGE_BODY) {
             o.code = OUTCOME_OUTCOME_UNKNOWN;
+            o.whose = WHOSE_SESSION;
             o.delivery = DELIVERY_UNKNOWN;
         }
         diagnose_fail(s, &o);

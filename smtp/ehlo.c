@@ -99,3 +99,42 @@ void smtp_ehlo_parse(const struct smtp_reply *r, struct smtp_capabilities *out)
         at = lf + 1;
     }
 }
+
+void smtp_ehlo_switch_off(struct smtp_capabilities *c, unsigned extensions)
+{
+    c->pipelining &= !(extensions & SMTP_EXT_PIPELINING);
+    c->chunking &= !(extensions & SMTP_EXT_CHUNKING);
+    c->eightbitmime &= !(extensions & SMTP_EXT_8BITMIME);
+    c->smtputf8 &= !(extensions & SMTP_EXT_SMTPUTF8);
+    c->dsn &= !(extensions & SMTP_EXT_DSN);
+    c->requiretls &= !(extensions & SMTP_EXT_REQUIRETLS);
+    if (extensions & SMTP_EXT_SIZE) {
+        c->size_offered = false;
+        c->size_max = 0;
+    }
+}
+
+bool smtp_ehlo_read_extensions(const char *list, unsigned *out, struct bytes_view *bad_out)
+{
+    static const struct {
+        const char *keyword;
+        enum smtp_extension bit;
+    } known[] = {
+        {"PIPELINING", SMTP_EXT_PIPELINING}, {"CHUNKING", SMTP_EXT_CHUNKING}, {"8BITMIME", SMTP_EXT_8BITMIME},
+        {"SMTPUTF8", SMTP_EXT_SMTPUTF8},     {"DSN", SMTP_EXT_DSN},           {"SIZE", SMTP_EXT_SIZE},
+        {"REQUIRETLS", SMTP_EXT_REQUIRETLS},
+    };
+
+    *out = 0;
+    for (list += strspn(list, ", "); *list; list += strspn(list, ", ")) {
+        size_t i = 0;
+        *bad_out = bytes_view(list, strcspn(list, ", "));
+        while (i < ARRAY_LEN(known) && !is_word(*bad_out, known[i].keyword))
+            i++;
+        if (i == ARRAY_LEN(known))
+            return false;
+        *out |= known[i].bit;
+        list += bad_out->n;
+    }
+    return true;
+}

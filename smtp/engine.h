@@ -27,6 +27,7 @@ struct relay_config {                   /* strings are borrowed by whoever takes
     struct smtp_timeouts timeouts;
     unsigned mails_per_session;         /* 0: no limit */
     size_t one_flight_max;
+    unsigned extensions_off;            /* SMTP_EXT_… (smtp/ehlo.h): not used even where offered */
 };
 void relay_config_init(struct relay_config *c);                         /* the defaults of DESIGN §4 */
 

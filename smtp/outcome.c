@@ -8,8 +8,9 @@
 static const struct {
     const char *name;
     enum retry_rule retry;
+    enum outcome_whose whose;
 } codes[] = {
-#define X(symbol, name, retry) [OUTCOME_##symbol] = {name, RETRY_##retry},
+#define X(symbol, name, retry, whose) [OUTCOME_##symbol] = {name, RETRY_##retry, WHOSE_##whose},
     OUTCOME_CODES(X)
 #undef X
 };
@@ -21,6 +22,12 @@ static const char *const stages[] = {
     [STAGE_DATA] = "data", [STAGE_BODY] = "body",
 };
 _Static_assert(ARRAY_LEN(stages) == STAGE_COUNT, "one name a stage");
+
+static const char *const whose_names[] = {
+    [WHOSE_NOBODY] = "nobody", [WHOSE_REQUEST] = "request", [WHOSE_GATEWAY] = "gateway", [WHOSE_RELAY] = "relay",
+    [WHOSE_SESSION] = "session", [WHOSE_MAIL] = "mail", [WHOSE_ADDRESS] = "address",
+};
+_Static_assert(ARRAY_LEN(whose_names) == WHOSE_COUNT, "one name for each");
 
 const char *outcome_code_name(enum outcome_code code)
 {
@@ -56,6 +63,22 @@ const char *delivery_name(enum delivery_status d)
         return "unknown";
     }
     unreachable("delivery status");
+}
+
+enum outcome_whose outcome_usual_whose(enum outcome_code code)
+{
+    return codes[code].whose;
+}
+
+const char *outcome_whose_name(enum outcome_whose whose)
+{
+    return whose_names[whose];
+}
+
+void outcome_on_fresh_session(struct smtp_outcome *o)
+{
+    if (o->whose == WHOSE_SESSION)
+        o->whose = WHOSE_RELAY;
 }
 
 enum retry_rule outcome_retry_rule(enum outcome_code code)
@@ -97,6 +120,7 @@ void outcome_set_local(struct smtp_outcome *o, enum outcome_code code, enum stag
 {
     memset(o, 0, sizeof(*o));
     o->code = code;
+    o->whose = codes[code].whose;
     o->stage = stage;
     o->delivery = d;
     snprintf(o->reason, sizeof(o->reason), "%s", reason ? reason : "");

@@ -141,7 +141,7 @@ struct delivery *pool_give_back(struct pool *p)
 
 static bool is_worn_out(const struct pool_conn *pc)
 {
-    unsigned most = pc->pool->relay.config->mails_per_session;
+    unsigned most = relay_mails_per_session(&pc->pool->relay, pool_now(pc->pool));
 
     return (most && pc->mails + pc->in_hand.n >= most) || pool_now(pc->pool) >= pc->dies_at || conn_is_worn(pc->conn);
 }
@@ -173,10 +173,10 @@ static size_t surplus(const struct pool *p)
 {
     uint64_t when;
 
-    if (p->stopped || p->waiting.n <= p->conns[POOL_CONNECTING].n ||
+    if (p->stopped || p->waiting.n <= pool_expected(p) ||
         relay_may_open(&p->relay, pool_alive(p), pool_number(p, POOL_CONNECTING), pool_now(p), &when))
         return 0;
-    return p->waiting.n - p->conns[POOL_CONNECTING].n;
+    return p->waiting.n - pool_expected(p);
 }
 
 /* An idle session, or one with mails in hand, may be as dead as the one that a mail wanting a fresh one was on: such a
@@ -227,6 +227,8 @@ static void on_ready(struct pool_conn *pc)
         pool_count(&p->stats.resumed, conn_facts(pc->conn)->tls_resumed);
         pool_mark_dirty(p);                  /* attempts held back by a failure may start now */
     }
+    if (pc->state == POOL_CLEANING)
+        pool_mark_dirty(p);             /* a mail that wants a new session waited for this one in vain */
     if (p->stopped || (pc->mails && is_worn_out(pc)))
         quit(pc);
     else if (next)
@@ -260,15 +262,29 @@ static struct pool_conn *take_idle(struct pool *p)
 
 /* ---- ends of mails, of attempts, of sessions ---- */
 
-/* A reused session may have been dying unseen; the mail that found out tries once more on a new one. A reply that
- * judges the mail is never tried again. */
+/* A reused session may have been dying unseen, or have had its share of mails; the mail that found out goes on a new
+ * one, or on one that has just shown that it lives. What may be on its way to somebody is never tried again, nor what
+ * was refused as itself. */
 static bool deserves_another(const struct delivery *d)
 {
     const struct smtp_outcome *o = &d->state->transaction.outcome;
 
-    return !d->state->fresh_session && !d->state->wants_fresh && !d->state->reported &&
-           o->delivery == DELIVERY_NOT_SENT &&
-           (o->code == OUTCOME_CONNECTION_CLOSED || o->code == OUTCOME_SERVICE_CLOSING || o->reply_code == 421);
+    return !d->state->fresh_session && d->state->report->n_attempts < DELIVERY_ATTEMPTS_MAX && !d->state->reported &&
+           (o->delivery == DELIVERY_NOT_SENT || o->delivery == DELIVERY_REJECTED) && o->whose == WHOSE_SESSION;
+}
+
+static void note_result(struct pool_conn *pc, struct delivery *d)
+{
+    struct smtp_outcome *o = &d->state->transaction.outcome;
+
+    if (o->code == OUTCOME_SENT) {
+        pc->taken++;
+        delivery_get_trail(d, &pc->last);
+    } else if (o->code == OUTCOME_SESSION_LIMIT && pc->mails > 1) {
+        relay_on_session_limit(&pc->pool->relay, pc->taken, pool_now(pc->pool));
+    }
+    if (d->state->fresh_session)
+        outcome_on_fresh_session(o);
 }
 
 /* At the head of the queue: it has been there before. */
@@ -292,8 +308,13 @@ static void on_done(struct pool_conn *pc, struct smtp_transaction *t)
     pool_count(&p->stats.mails, 1);
     pool_count(&p->stats.flights, flights - pc->flights);
     pc->flights = flights;
+    note_result(pc, d);
     if (!s->reported && !(s->part && t->outcome.code == OUTCOME_SENT))
         delivery_note_attempt(d, &t->outcome, !s->fresh_session, (uint32_t)((clock_us() - s->lent_us) / 1000));
+    if (conn_is_cleaning(pc->conn)) {
+        pc->idle_since = pool_now(p);
+        pool_set_state(pc, POOL_CLEANING);
+    }
     if (deserves_another(d)) {
         pool_count(&p->stats.stale, 1);
         s->wants_fresh = true;
@@ -335,8 +356,8 @@ static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
 {
     struct pool *p = pc->pool;
 
-    if (conn_one_flight_is_off(pc->conn))
-        p->relay.one_flight_off = true;
+    if (ev->doubts_last)
+        delivery_report_doubt(&pc->last, &ev->outcome);
     pool_mark_dirty(p);
     switch (pc->state) {
     case POOL_CONNECTING:
@@ -346,6 +367,10 @@ static void on_dead(struct pool_conn *pc, const struct conn_event *ev)
         pool_count(&p->stats.stale, 1);
         if (!pc->mails)
             pool_note_unused(p);
+        pool_set_state(pc, POOL_CLOSING);
+        return;
+    case POOL_CLEANING:
+        pool_count(&p->stats.stale, 1);
         pool_set_state(pc, POOL_CLOSING);
         return;
     case POOL_ROOMY:
@@ -603,7 +628,8 @@ bool pool_is_empty(const struct pool *p)
 void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
 {
     *out = (struct engine_relay_stats){
-        .idle = atomic_load_explicit(&p->stats.lengths[POOL_IDLE], memory_order_relaxed),
+        .idle = atomic_load_explicit(&p->stats.lengths[POOL_IDLE], memory_order_relaxed) +
+                atomic_load_explicit(&p->stats.lengths[POOL_CLEANING], memory_order_relaxed),
         .busy = atomic_load_explicit(&p->stats.lengths[POOL_ROOMY], memory_order_relaxed) +
                 atomic_load_explicit(&p->stats.lengths[POOL_BUSY], memory_order_relaxed),
         .connecting = atomic_load_explicit(&p->stats.lengths[POOL_CONNECTING], memory_order_relaxed),

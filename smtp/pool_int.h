@@ -6,8 +6,11 @@
 
 #include <stdatomic.h>
 
-/* IDLE: no mail in hand. ROOMY: has some, and could take another one behind them. BUSY: has as many as it may. */
-enum pool_conn_state { POOL_CONNECTING, POOL_IDLE, POOL_ROOMY, POOL_BUSY, POOL_CLOSING, POOL_STATES };
+/* IDLE: no mail in hand. ROOMY: has some, and could take another one behind them. BUSY: has as many as it may.
+ * CLEANING: has none, and is idle again after one more reply. */
+enum pool_conn_state {
+    POOL_CONNECTING, POOL_IDLE, POOL_ROOMY, POOL_BUSY, POOL_CLEANING, POOL_CLOSING, POOL_STATES
+};
 
 struct pool_conn {
     struct list_node node;              /* on pool->conns[state] */
@@ -15,8 +18,10 @@ struct pool_conn {
     struct pool *pool;
     struct conn *conn;
     struct list in_hand;                /* ROOMY, BUSY: deliveries, in the order in which they are answered */
-    uint64_t began, idle_since, dies_at;        /* ms */
+    uint64_t began, idle_since, dies_at;        /* ms; idle_since: CLEANING since, too */
     unsigned mails;                     /* that it is done with */
+    unsigned taken;                     /* of these, by the relay */
+    struct delivery_trail last;         /* the last one that was taken; its id is empty before */
     unsigned number;                    /* names it in a trace */
     unsigned flights;                   /* of the session, as far as they are counted */
     bool rested;                        /* was idle: it may have died unseen */
@@ -29,6 +34,7 @@ struct pool_conn {
 struct pool {
     struct pool_params p;
     struct relay relay;
+    struct smtp_proofs proofs;
     struct tls_context *tls;
     struct list conns[POOL_STATES];     /* IDLE, ROOMY: most recently used first */
     struct list waiting;                /* deliveries, first come first */
@@ -62,7 +68,8 @@ static inline unsigned pool_number(const struct pool *p, enum pool_conn_state st
 /* Sessions that are logged in. */
 static inline unsigned pool_alive(const struct pool *p)
 {
-    return pool_number(p, POOL_IDLE) + pool_number(p, POOL_ROOMY) + pool_number(p, POOL_BUSY);
+    return pool_number(p, POOL_IDLE) + pool_number(p, POOL_ROOMY) + pool_number(p, POOL_BUSY) +
+           pool_number(p, POOL_CLEANING);
 }
 
 static inline struct pool_conn *pool_first(const struct pool *p, enum pool_conn_state state)
@@ -81,6 +88,8 @@ void pool_forget(struct pool_conn *pc);
 /* Whoever waits gets the outcome of the attempt that was made for him. */
 void pool_fail_waiting(struct pool *p, const struct pool_conn *pc, const struct smtp_outcome *o);
 
+/* Sessions that the mails at the head of the queue may have in a moment. */
+size_t pool_expected(const struct pool *p);
 void pool_open_some(struct pool *p);                    /* for those who wait, as far as limits and delays allow */
 void pool_open_ahead(struct pool *p);                   /* up to min_idle */
 void pool_note_unused(struct pool *p);                  /* a session ended that no mail had used */

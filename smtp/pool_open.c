@@ -7,6 +7,7 @@
 /* Opening sessions: for mails that wait, and ahead of them; and what it means when an attempt fails. */
 
 #define SILENT_MS 2000
+#define CLEANING_MS 200
 #define AHEAD_FIRST_MS 1000
 #define AHEAD_MAX_MS 60000
 
@@ -51,8 +52,7 @@ static int open_one(struct pool *p)
         .buffers = p->p.buffers,
         .config = config,
         .tls = p->tls,
-        .one_flight_max = p->relay.one_flight_off ? 0 : config->one_flight_max,
-        .no_chunking = p->relay.one_flight_off,
+        .proofs = &p->proofs,
         .silent_ms = silent_ms(config),
         .on_wake = on_wake,
         .on_trace = p->p.on_trace && config->trace ? on_trace : NULL,
@@ -77,18 +77,35 @@ static int open_one(struct pool *p)
     return 0;
 }
 
+/* One that cleans itself takes a round trip where a new one takes five; it is not waited for longer than that. The
+ * oldest one is the last. */
+size_t pool_expected(const struct pool *p)
+{
+    size_t n = p->conns[POOL_CONNECTING].n;
+
+    for (struct list_node *node = list_first(&p->conns[POOL_CLEANING]); node;
+         node = list_next(&p->conns[POOL_CLEANING], node)) {
+        if (LIST_ITEM(node, struct pool_conn, node)->idle_since + CLEANING_MS <= pool_now(p))
+            break;
+        n++;
+    }
+    return n;
+}
+
 void pool_open_some(struct pool *p)
 {
     uint64_t when = UINT64_MAX;
 
-    while (p->waiting.n > p->conns[POOL_CONNECTING].n &&
+    while (p->waiting.n > pool_expected(p) &&
            relay_may_open(&p->relay, pool_alive(p), pool_number(p, POOL_CONNECTING), pool_now(p), &when))
         if (open_one(p) < 0) {
             when = pool_now(p) + RELAY_DELAY_FIRST_MS;
             break;
         }
-    if (p->waiting.n > p->conns[POOL_CONNECTING].n)
+    if (p->waiting.n > pool_expected(p))
         pool_set_timer_before(p, when);
+    else if (p->waiting.n && p->conns[POOL_CLEANING].n)
+        pool_set_timer_before(p, pool_now(p) + CLEANING_MS);
 }
 
 /* Opened ahead and closed by the relay before it was of use: less eagerly, or it would be called on for ever. */

@@ -116,3 +116,16 @@ bool relay_is_probed(const struct relay *r, uint64_t now)
 {
     return now < r->probe_until;
 }
+
+void relay_on_session_limit(struct relay *r, unsigned taken, uint64_t now)
+{
+    r->session_limit = taken ? taken : 1;
+    r->session_limit_until = now + RELAY_SESSION_LIMIT_MS;
+}
+
+unsigned relay_mails_per_session(const struct relay *r, uint64_t now)
+{
+    unsigned most = r->config->mails_per_session;
+
+    return now < r->session_limit_until && (!most || r->session_limit < most) ? r->session_limit : most;
+}

@@ -11,6 +11,7 @@
 #define RELAY_CIRCUIT_MAX_MS 30000
 #define RELAY_CIRCUIT_AUTH_MS 60000     /* so that an account is not locked by our tries */
 #define RELAY_LIMIT_LOWERED_MS 30000
+#define RELAY_SESSION_LIMIT_MS 3600000  /* how long a limit of mails a session, once met, is believed */
 #define RELAY_PROBE_KEPT_MS 60000
 #define RELAY_CONNECTING_MAX 128        /* attempts side by side: nobody likes a thousand SYNs at once */
 
@@ -19,7 +20,8 @@ struct relay {
     unsigned failures;                  /* in a row */
     uint64_t failed_at, next_attempt_at, circuit_until, limit_until, probe_until;
     unsigned limit;                     /* counts until limit_until */
-    bool one_flight_off;                /* this server does not swallow a refused BDAT */
+    unsigned session_limit;             /* mails that a session is good for; counts until session_limit_until */
+    uint64_t session_limit_until;
     bool probe_is_tls;                  /* counts until probe_until */
     struct smtp_outcome cause;          /* of the last failure */
 };
@@ -31,6 +33,10 @@ void relay_init(struct relay *r, const struct relay_config *config);
 bool relay_may_open(const struct relay *r, unsigned alive, unsigned connecting, uint64_t now, uint64_t *when_out);
 bool relay_is_circuit_open(const struct relay *r, uint64_t now);
 uint32_t relay_retry_after_s(const struct relay *r, uint64_t now);      /* until an attempt is let through; 0: now */
+
+/* A session was told to stop after `taken` mails. */
+void relay_on_session_limit(struct relay *r, unsigned taken, uint64_t now);
+unsigned relay_mails_per_session(const struct relay *r, uint64_t now);  /* as configured or learnt; 0: no limit */
 
 bool relay_is_password_refused(enum outcome_code code);                 /* AUTH's refusals that may lock an account */
 uint64_t relay_doubled(uint64_t first, unsigned times, uint64_t most);  /* first * 2^times, at most `most` */

@@ -9,7 +9,7 @@
 /* A relay's settings with strings of their own, kept as long as anybody refers to them. */
 
 /* A member that is forgotten below would not be noticed by a reload. */
-_Static_assert(sizeof(void *) != 8 || sizeof(struct relay_config) == 168, "copy and compare the new member too");
+_Static_assert(sizeof(void *) != 8 || sizeof(struct relay_config) == 176, "copy and compare the new member too");
 
 static const size_t strings[] = {
     offsetof(struct relay_config, name),    offsetof(struct relay_config, host),
@@ -90,7 +90,7 @@ bool relay_settings_equal(const struct relay_config *a, const struct relay_confi
     return a->port == b->port && a->tls_mode == b->tls_mode && a->max_sessions == b->max_sessions &&
            a->min_idle == b->min_idle && a->pipeline_depth == b->pipeline_depth && a->trace == b->trace &&
            a->loops == b->loops && a->mails_per_session == b->mails_per_session &&
-           a->one_flight_max == b->one_flight_max && same_times(a, b);
+           a->one_flight_max == b->one_flight_max && a->extensions_off == b->extensions_off && same_times(a, b);
 }
 
 int relay_settings_check(const struct relay_config *c, char err_out[200])

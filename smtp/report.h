@@ -21,6 +21,9 @@ struct delivery_report {
     char id[37];
     size_t relay;
     bool late;
+    /* late as well, of a mail reported as sent: a reply that nothing had asked for came right behind its verdict,
+     * which may have been another command's. No recipients. */
+    bool doubted;
     struct smtp_outcome outcome;        /* the mail's; SENT also when some recipients were refused */
     struct smtp_outcome cause;          /* relay_unavailable: the outcome that opened the circuit */
     uint32_t retry_after_s;             /* 0: not known */

@@ -12,11 +12,19 @@
 
 #define OUTPUT_MAX (256 * 1024)
 #define OUTPUT_VIEW_MAX (128 * 1024)    /* of that, in one call of _output */
-#define KEEP_OUTPUT (64 * 1024)         /* an idle session does not keep a larger buffer */
 #define ENVID_MAX 100                   /* RFC 3461 §4.4 */
-/* Exim drops a session, in plain text within TLS, at more than ten RSETs that each followed no accepted mail; Postfix
- * answers more slowly after ten errors. */
+/* Exim drops a session, in plain text within TLS, at more than ten RSETs that each followed no accepted mail. */
 #define REFUSALS_MAX 10
+/* Postfix answers each command a second late once more than ten were refused (smtpd_soft_error_limit), of any mail. A
+ * mail to one wrong address is refused two: its RCPT, and the DATA or BDAT behind it. */
+#define ERRORS_MAX 8
+#define ERRORS_OF_A_MAIL 2
+#define REFUSED_ALIKE_MAX 2
+/* Nobody's mail waits for the replies between mails; and where a session was silent for long it may be dead. */
+#define BETWEEN_MS 2000
+#define STALE_REPLY_MS 5000
+#define IDLE_MS 1000                    /* a session that was just opened has not died yet */
+#define DOUBT_MS 5000                   /* behind a verdict; what comes later is some goodbye */
 
 /* ---- life ---- */
 
@@ -75,6 +83,7 @@ bool smtp_session_next_event(struct smtp_session *s, struct smtp_event *ev)
         s->dead_due = false;
         ev->type = SMTP_EV_DEAD;
         ev->quit_ok = s->quit_ok;
+        ev->doubts_last = s->doubts_last;
         ev->outcome = s->death;
     }
     return ev->type != SMTP_EV_NONE;
@@ -89,12 +98,6 @@ void session_put(struct smtp_session *s, const char *p, size_t n)
         s->progress_at = s->now;
     bytes_queue_add(&s->out, p, n);
     s->queued += n;
-}
-
-/* The rest of a body, or commands of a session that is lost. */
-static void drop_output(struct smtp_session *s)
-{
-    bytes_queue_consume(&s->out, bytes_queue_len(&s->out));
 }
 
 static bool await(struct smtp_session *s, enum smtp_step step)
@@ -119,16 +122,6 @@ static bool await(struct smtp_session *s, enum smtp_step step)
     return true;
 }
 
-static struct smtp_awaited *awaited(const struct smtp_session *s, size_t i)
-{
-    return &s->awaited[(s->awaited_at + i) % s->awaited_cap];
-}
-
-static const struct smtp_awaited *head(const struct smtp_session *s)
-{
-    return s->awaited_n ? awaited(s, 0) : NULL;
-}
-
 bool session_is_gone(const struct smtp_session *s, const struct session_mail *m)
 {
     return m->f.body_queued && s->sent >= m->f.body_end;
@@ -146,193 +139,13 @@ static unsigned number_of(const struct smtp_session *s, const struct smtp_transa
 
 enum stage smtp_session_stage(const struct smtp_session *s)
 {
-    const struct smtp_awaited *a = head(s);
+    const struct smtp_awaited *a = session_head(s);
 
     if (s->tls_asked && !s->tls_on)
         return STAGE_TLS;
     if (a)
         return session_steps[a->step].stage;
     return s->greeted ? STAGE_MAIL : STAGE_BANNER;
-}
-
-/* How far one mail got: the first reply that it waits for. */
-static enum stage stage_of(const struct smtp_session *s, const struct session_mail *m)
-{
-    for (size_t i = 0; i < s->awaited_n; i++)
-        if (awaited(s, i)->mail == m)
-            return session_steps[awaited(s, i)->step].stage;
-    return m->f.body_begun ? STAGE_BODY : STAGE_MAIL;
-}
-
-/* ---- ends ---- */
-
-/* The refusal that explains most: a permanent one, else the first. */
-static const struct smtp_outcome *decisive_refusal(const struct smtp_transaction *t)
-{
-    const struct smtp_outcome *first = NULL;
-
-    for (size_t i = 0; i < t->n_rcpts; i++) {
-        const struct smtp_outcome *o = &t->rcpt_outcomes[i];
-        if (o->code == OUTCOME_SENT)
-            continue;
-        if (o->reply_code >= 500)
-            return o;
-        if (!first)
-            first = o;
-    }
-    return first;
-}
-
-/* What the replies so far say of the mail; false: nothing final. */
-static bool is_decided(const struct session_mail *m, struct smtp_outcome *out)
-{
-    const struct mail_facts *f = &m->f;
-    const struct smtp_transaction *t = m->t;
-    bool all_answered = f->rcpts_ok + f->rcpts_refused == t->n_rcpts;
-
-    if (f->mail_refused || f->body_accepted) {
-        *out = t->outcome;
-        return true;
-    }
-    if (f->mail_ok && all_answered && f->rcpts_refused && (!f->rcpts_ok || t->partial_reject)) {
-        *out = *decisive_refusal(t);
-        if (f->rcpts_ok) {
-            out->code = OUTCOME_RECIPIENTS_REJECTED;
-            out->delivery = DELIVERY_NOT_SENT;
-        }
-        return true;
-    }
-    if (f->data_refused || f->body_refused) {
-        *out = t->outcome;
-        return true;
-    }
-    return false;
-}
-
-/* Accepted at RCPT means nothing when the mail failed behind it; a refusal of one's own stays. */
-static void tell_done(struct smtp_session *s, struct smtp_transaction *t, const struct smtp_outcome *o)
-{
-    t->outcome = *o;
-    if (o->code != OUTCOME_SENT)
-        for (size_t i = 0; i < t->n_rcpts; i++)
-            if (t->rcpt_outcomes[i].code == OUTCOME_SENT)
-                t->rcpt_outcomes[i] = *o;
-    t->next = NULL;
-    *s->done_last = t;
-    s->done_last = &t->next;
-}
-
-static void finish_oldest(struct smtp_session *s, const struct smtp_outcome *o)
-{
-    struct session_mail *m = session_oldest(s);
-
-    if (m->f.mail_sent)
-        s->rset_due = !(m->f.body_accepted && o->code == OUTCOME_SENT);
-    if (m->f.mail_sent && s->rset_due)
-        s->refusals++;
-    s->flew = m->f.one_flight;
-    s->mails_at = (s->mails_at + 1) % s->mails_cap;
-    s->mails_n--;
-    tell_done(s, m->t, o);
-    if (s->out.cap > KEEP_OUTPUT)
-        bytes_queue_release(&s->out);
-}
-
-/* A mail in hand when its session ends because of *why. What that means for it depends on what left and on what was
- * answered, never on how the session was lost. A 421 says that what is not answered is not done either (RFC 5321 §3.8).
- * A mail behind the one that the session ended with had no part in it. */
-static void judge(const struct smtp_session *s, const struct session_mail *m, const struct smtp_outcome *why,
-                  bool behind, struct smtp_outcome *out)
-{
-    if (is_decided(m, out))
-        return;
-    *out = *why;
-    if (behind && why->reply_code != 421)
-        outcome_set_local(out, OUTCOME_CONNECTION_CLOSED, STAGE_MAIL, DELIVERY_NOT_SENT,
-                          "the session ended with a mail in front of this one");
-    if (behind)
-        out->stage = stage_of(s, m);
-    if (why->reply_code == 421 || !session_is_gone(s, m) || m->f.no_recipients_dot)
-        return;
-    out->stage = STAGE_BODY;
-    out->delivery = DELIVERY_UNKNOWN;
-    if (out->code != OUTCOME_PROTOCOL_ERROR)
-        out->code = OUTCOME_OUTCOME_UNKNOWN;
-}
-
-/* `culprit`: the oldest mail is the one that the session ends with. Else it ended already. */
-static void end(struct smtp_session *s, const struct smtp_outcome *why, bool culprit)
-{
-    struct smtp_outcome reason, o;
-
-    if (s->dead)
-        return;
-    s->dead = s->dead_due = true;
-    s->quit_ok = !why;
-    if (why)
-        reason = s->death = *why;
-    for (bool behind = !culprit; why && s->mails_n; behind = true) {
-        judge(s, session_oldest(s), &reason, behind, &o);
-        if (!behind)
-            s->death = o;
-        finish_oldest(s, &o);
-    }
-    s->awaited_n = 0;
-}
-
-void session_die(struct smtp_session *s, const struct smtp_outcome *why)
-{
-    end(s, why, true);
-}
-
-void session_die_local(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
-{
-    struct smtp_outcome o;
-
-    outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, reason);
-    o.ms = (uint32_t)(s->now - s->wait_since);
-    session_die(s, &o);
-}
-
-void session_must_die(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
-{
-    if (s->must_die)
-        return;
-    s->must_die = true;
-    outcome_set_local(&s->death, code, stage, DELIVERY_NOT_SENT, reason);
-}
-
-/* Fewer replies than the flight is owed, or more: a server that does not swallow the body of a refused BDAT. A late
- * verdict is not that. */
-static bool is_out_of_step(const struct smtp_session *s, enum outcome_code code)
-{
-    const struct session_mail *m = session_oldest(s);
-
-    if (!m)
-        return s->flew && code == OUTCOME_PROTOCOL_ERROR;
-    if (!m->f.one_flight || !session_is_gone(s, m))
-        return false;
-    return code == OUTCOME_PROTOCOL_ERROR || (code == OUTCOME_TIMEOUT && s->awaited_n && head(s)->step != STEP_BODY);
-}
-
-/* The session is lost in the middle of something: EOF, time-out, a broken reply. */
-static void lose_at(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason)
-{
-    struct smtp_outcome o;
-
-    if (s->dead)
-        return;
-    if (is_out_of_step(s, code))
-        s->one_flight_off = true;
-    drop_output(s);
-    outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, reason);
-    o.ms = (uint32_t)(s->now - s->wait_since);
-    session_die(s, &o);
-}
-
-static void lose(struct smtp_session *s, enum outcome_code code, const char *reason)
-{
-    lose_at(s, code, smtp_session_stage(s), reason);
 }
 
 /* ---- going on ---- */
@@ -343,17 +156,17 @@ static bool finish_by_facts(struct smtp_session *s)
     struct session_mail *m = session_oldest(s);
     struct smtp_outcome o;
 
-    if (s->dead || !m || (s->awaited_n && head(s)->mail == m))
+    if (s->dead || !m || (s->awaited_n && session_head(s)->mail == m))
         return false;
-    if (!is_decided(m, &o))
+    if (!session_is_decided(m, &o))
         outcome_set_local(&o, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, DELIVERY_NOT_SENT,
                           s->must_die ? s->death.reason : "the envelope came to no end");
-    finish_oldest(s, &o);
+    session_finish_oldest(s, &o);
     if (s->must_die) {
-        drop_output(s);
-        end(s, &s->death, false);
+        session_drop_output(s);
+        session_end(s, &s->death, false);
     } else if (!s->mails_n) {
-        s->ready_due = true;
+        s->ready_owed = true;
     }
     return true;
 }
@@ -364,14 +177,14 @@ static void write_commands(struct smtp_session *s)
 
     while ((step = session_next_step(s)) != STEP_NONE) {
         if (!await(s, step)) {
-            lose(s, OUTCOME_INTERNAL_ERROR, "no memory");
+            session_lose(s, OUTCOME_INTERNAL_ERROR, "no memory");
             return;
         }
         session_steps[step].send(s);
         if (s->out.failed)
-            lose(s, OUTCOME_INTERNAL_ERROR, "no memory for the output");
+            session_lose(s, OUTCOME_INTERNAL_ERROR, "no memory for the output");
         else if (!s->dead)
-            awaited(s, s->awaited_n - 1)->end = s->queued;
+            session_awaited(s, s->awaited_n - 1)->end = s->queued;
     }
 }
 
@@ -382,8 +195,13 @@ static void run(struct smtp_session *s)
     do
         write_commands(s);
     while (finish_by_facts(s));
-    if (s->dead || s->awaited_n || s->mails_n || s->ready_told)
+    if (s->dead || s->awaited_n || s->mails_n)
         return;
+    if (s->ready_told) {
+        s->ready_due |= s->ready_owed && session_is_between_done(s);
+        s->ready_owed &= !s->ready_due;
+        return;
+    }
     if (s->ehlo_done && (s->authed || !s->p.user) && (s->tls_on || s->p.tls_mode == SMTP_TLS_NONE))
         s->ready_told = s->ready_due = true;
 }
@@ -393,7 +211,7 @@ void smtp_session_start(struct smtp_session *s, uint64_t now)
     s->now = s->last_reply_at = s->progress_at = now;
     s->tls_on = s->p.tls_mode == SMTP_TLS_IMPLICIT;
     if (!await(s, STEP_BANNER))
-        lose(s, OUTCOME_INTERNAL_ERROR, "no memory");
+        session_lose(s, OUTCOME_INTERNAL_ERROR, "no memory");
 }
 
 /* RFC 3207 §4.2: whatever was learnt before TLS is forgotten. */
@@ -416,7 +234,7 @@ static void closing(struct smtp_session *s, const struct smtp_awaited *a, const 
 
     classify_reply(session_steps[a->step].stage, session_steps[a->step].name, r, &o);
     session_hide_echo(s, &o);
-    drop_output(s);
+    session_drop_output(s);
     session_die(s, &o);
 }
 
@@ -430,7 +248,41 @@ static void unsolicited(struct smtp_session *s, const struct smtp_reply *r)
         session_die(s, &o);
         return;
     }
-    lose(s, OUTCOME_PROTOCOL_ERROR, "a reply came that nothing had asked for");
+    /* Behind a verdict it says that replies have slipped: the one before may have been another command's. */
+    s->doubts_last = s->took && s->now - s->verdict_at <= DOUBT_MS;
+    if (s->doubts_last)
+        session_refute(s);
+    session_lose(s, OUTCOME_PROTOCOL_ERROR, "a reply came that nothing had asked for");
+}
+
+/* A server may say goodbye (421) with its verdict. In one flight it is one only where the reply that was taken for the
+ * verdict has the enhanced code of one (RFC 3463 §3: X.0.0, X.6.0), and not that of a reply to MAIL or RCPT (X.1.x). */
+static bool is_goodbye(const struct session_mail *m, struct bytes_view left)
+{
+    const char *enhanced = m->t->outcome.enhanced;
+
+    return bytes_starts_nocase(left, "421") && m->f.body_accepted &&
+           (!m->f.one_flight || strncmp(enhanced, "2.0.", 4) == 0 || strncmp(enhanced, "2.6.", 4) == 0);
+}
+
+/* What lies behind the reply to the last body was said before anything else was asked: some reply was said twice, or
+ * one too many, and the verdict may be the one behind. */
+static void doubt_verdict(struct smtp_session *s, struct bytes_view left)
+{
+    struct session_mail *m = session_oldest(s);
+    struct smtp_outcome *o = m ? &m->t->outcome : NULL;
+
+    if (!m || s->mails_n > 1 || s->awaited_n || !left.n || s->must_die || m->f.no_recipients_dot)
+        return;
+    if (!m->f.body_accepted && !(m->f.one_flight && m->f.body_refused))
+        return;
+    if (is_goodbye(m, left))
+        return;
+    m->f.body_accepted = true;          /* no reply of another command decides it now */
+    outcome_set_local(o, OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY, DELIVERY_UNKNOWN,
+                      "more replies came than were asked for, so that which of them was the mail's cannot be told");
+    session_refute(s);
+    session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, o->reason);
 }
 
 static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
@@ -443,17 +295,21 @@ static void take_reply(struct smtp_session *s, const struct smtp_reply *r)
         unsolicited(s, r);
         return;
     }
-    a = *head(s);
+    a = *session_head(s);
+    if (a.mail)
+        a.mail->answered = true;
+    s->errors += s->ready_told && r->code >= 400;
     if (r->code == 421 && a.step != STEP_BODY && a.step != STEP_QUIT && a.step != STEP_BANNER) {
         closing(s, &a, r);
         return;
     }
     if (a.end > s->sent && a.step != STEP_BODY) {
-        lose(s, OUTCOME_PROTOCOL_ERROR, "a reply came before its command was sent");
+        session_lose(s, OUTCOME_PROTOCOL_ERROR, "a reply came before its command was sent");
         return;
     }
-    if (r->code / 100 == 3 && a.step != STEP_DATA && a.step != STEP_AUTH && a.step != STEP_AUTH_RESPONSE) {
-        lose(s, OUTCOME_PROTOCOL_ERROR, "a 3xx reply to a command that has none");
+    if (r->code / 100 == 3 && a.step != STEP_DATA && a.step != STEP_AUTH && a.step != STEP_AUTH_RESPONSE &&
+        a.step != STEP_STARTTLS) {
+        session_lose(s, OUTCOME_PROTOCOL_ERROR, "a 3xx reply to a command that has none");
         return;
     }
     s->awaited_at = (s->awaited_at + 1) % s->awaited_cap;
@@ -485,10 +341,12 @@ void smtp_session_feed(struct smtp_session *s, struct bytes_view in, uint64_t no
         int rc = smtp_reply_parser_feed(&s->parser, &in, at_auth ? SMTP_REPLY_LINE_MAX_AUTH : SMTP_REPLY_LINE_MAX,
                                         &reply, &why);
         if (rc < 0)
-            lose(s, OUTCOME_PROTOCOL_ERROR, why);
+            session_lose(s, OUTCOME_PROTOCOL_ERROR, why);
         if (rc <= 0)
             return;
         take_reply(s, &reply);
+        if (!s->dead)
+            doubt_verdict(s, in);
         if (s->tls_asked && !s->tls_on && !s->dead) {
             begin_tls(s, in.n);
             return;
@@ -497,17 +355,23 @@ void smtp_session_feed(struct smtp_session *s, struct bytes_view in, uint64_t no
     }
 }
 
+static bool is_oldest_gone(const struct smtp_session *s)
+{
+    return s->mails_n && session_is_gone(s, session_oldest(s));
+}
+
 void smtp_session_closed(struct smtp_session *s, const struct smtp_outcome *why, const char *errno_text, uint64_t now)
 {
     s->now = now;
     if (s->dead)
         return;
-    if (s->awaited_n && head(s)->step == STEP_QUIT)
+    if (s->awaited_n && session_head(s)->step == STEP_QUIT)
         session_die(s, NULL);
     else if (why)                       /* in TLS 1.3 a refused client certificate shows after the handshake */
-        lose_at(s, why->code, s->mails_n ? smtp_session_stage(s) : why->stage, why->reason);
+        session_lose_at(s, is_oldest_gone(s) ? OUTCOME_CONNECTION_CLOSED : why->code,
+                s->mails_n ? smtp_session_stage(s) : why->stage, why->reason);
     else
-        lose(s, smtp_session_stage(s) == STAGE_TLS ? OUTCOME_TLS_CLOSED : OUTCOME_CONNECTION_CLOSED,
+        session_lose(s, smtp_session_stage(s) == STAGE_TLS ? OUTCOME_TLS_CLOSED : OUTCOME_CONNECTION_CLOSED,
              errno_text ? errno_text : "the relay closed the connection");
 }
 
@@ -520,7 +384,7 @@ struct bytes_view smtp_session_output(struct smtp_session *s)
     if (!s->dead) {
         session_fill_body(s);
         if (s->out.failed)
-            lose(s, OUTCOME_INTERNAL_ERROR, "no memory for the output");
+            session_lose(s, OUTCOME_INTERNAL_ERROR, "no memory for the output");
     }
     out = bytes_queue_view(&s->out);
     if (out.n > OUTPUT_VIEW_MAX)
@@ -531,7 +395,7 @@ struct bytes_view smtp_session_output(struct smtp_session *s)
 /* The whole of what the first awaited reply answers is out. */
 static bool is_head_sent(const struct smtp_session *s)
 {
-    const struct smtp_awaited *a = head(s);
+    const struct smtp_awaited *a = session_head(s);
 
     return a && (a->step == STEP_BODY ? session_is_gone(s, a->mail) : s->sent >= a->end);
 }
@@ -568,6 +432,15 @@ static uint64_t reply_limit(const struct smtp_session *s, enum smtp_step step)
     return ms;
 }
 
+/* Of a reply that no mail waits for, or that tells whether the session lives at all. */
+static uint64_t short_limit(const struct smtp_session *s)
+{
+    uint64_t limit = reply_limit(s, session_head(s)->step);
+    uint32_t most = s->ready_owed ? BETWEEN_MS : STALE_REPLY_MS;
+
+    return limit < most ? limit : most;
+}
+
 uint64_t smtp_session_deadline(const struct smtp_session *s)
 {
     const struct session_mail *oldest = session_oldest(s), *newest = session_newest(s);
@@ -580,7 +453,9 @@ uint64_t smtp_session_deadline(const struct smtp_session *s)
         return UINT64_MAX;
     if (oldest && oldest->final_until)
         return oldest->final_until;
-    return s->wait_since + reply_limit(s, head(s)->step);
+    if (s->ready_owed || session_is_stale(s))
+        return s->wait_since + short_limit(s);
+    return s->wait_since + reply_limit(s, session_head(s)->step);
 }
 
 void smtp_session_tick(struct smtp_session *s, uint64_t now)
@@ -590,7 +465,7 @@ void smtp_session_tick(struct smtp_session *s, uint64_t now)
     s->now = now;
     if (now < smtp_session_deadline(s))
         return;
-    if (s->awaited_n && head(s)->step == STEP_QUIT) {
+    if (s->awaited_n && session_head(s)->step == STEP_QUIT) {
         session_die(s, NULL);
         return;
     }
@@ -598,21 +473,27 @@ void smtp_session_tick(struct smtp_session *s, uint64_t now)
         snprintf(reason, sizeof(reason), "the relay took no more bytes for %u ms", s->p.timeouts.write_stall);
     else
         snprintf(reason, sizeof(reason), "no complete reply to %s within %u ms",
-                 head(s)->step == STEP_BANNER ? "the connection" : session_steps[head(s)->step].name,
+                 session_head(s)->step == STEP_BANNER ? "the connection" : session_steps[session_head(s)->step].name,
                  (unsigned)(now - s->wait_since));
-    lose(s, OUTCOME_TIMEOUT, reason);
+    session_lose(s, OUTCOME_TIMEOUT, reason);
 }
 
 /* ---- mails ---- */
 
 bool smtp_session_is_ready(const struct smtp_session *s)
 {
-    return s->ready_told && !s->mails_n && !s->dead && !s->quit_asked;
+    return s->ready_told && !s->ready_owed && !s->mails_n && !s->dead && !s->quit_asked;
+}
+
+bool smtp_session_is_cleaning(const struct smtp_session *s)
+{
+    return s->ready_owed && !s->dead;
 }
 
 bool smtp_session_is_worn(const struct smtp_session *s)
 {
-    return s->refusals >= REFUSALS_MAX;
+    return s->refusals >= REFUSALS_MAX || s->errors >= ERRORS_MAX || s->refused_alike >= REFUSED_ALIKE_MAX ||
+           s->limit_reached;
 }
 
 bool smtp_session_has_room(const struct smtp_session *s)
@@ -623,13 +504,17 @@ bool smtp_session_has_room(const struct smtp_session *s)
         return smtp_session_is_ready(s);
     if (s->dead || s->must_die || s->quit_asked || !s->caps.pipelining || s->mails_n == s->mails_cap)
         return false;
+    if (smtp_session_is_worn(s) || session_wants_proof(s))
+        return false;
     if (s->refusals + s->mails_n >= REFUSALS_MAX)
         return false;                   /* each of them may be refused */
+    if (s->errors && s->errors + ERRORS_OF_A_MAIL * s->mails_n >= ERRORS_MAX)
+        return false;
     if (!m->f.body_queued || m->f.no_recipients_dot || bytes_queue_len(&s->out) > SESSION_OUTPUT_LOW)
         return false;
     if (!session_uses_chunking(s))
         return s->mails_n < 2;
-    return s->mails_n < s->p.depth && !s->one_flight_off;
+    return s->mails_n < s->p.depth;
 }
 
 /* The last line of defence: what would break a command into two, or make it longer than a server has room for (RFC 5321
@@ -713,7 +598,7 @@ void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uin
     memset(&t->outcome, 0, sizeof(t->outcome));
     memset(t->rcpt_outcomes, 0, t->n_rcpts * sizeof(*t->rcpt_outcomes));
     if (is_refused_beforehand(s, t, &o)) {
-        tell_done(s, t, &o);
+        session_tell_done(s, t, &o);
         s->ready_due = !s->mails_n;
         return;
     }
@@ -721,7 +606,8 @@ void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uin
         s->in_flight = false;
     s->mails_n++;
     *session_newest(s) =
-        (struct session_mail){.t = t, .begin = s->queued, .fresh = now - s->last_reply_at <= s->p.one_flight_idle};
+        (struct session_mail){.t = t, .begin = s->queued, .fresh = now - s->last_reply_at <= s->p.one_flight_idle,
+                              .reused = s->mails_done || now - s->last_reply_at > IDLE_MS};
     run(s);
 }
 
@@ -743,12 +629,12 @@ static void give_up_from(struct smtp_session *s, unsigned i, const struct smtp_o
     session_must_die(s, why->code, STAGE_MAIL, why->reason);
     bytes_queue_truncate(&s->out, begin > s->sent ? (size_t)(begin - s->sent) : 0);
     for (unsigned k = i; k < s->mails_n; k++) {
-        judge(s, session_mail(s, k), why, k > i, &o);
-        o.stage = stage_of(s, session_mail(s, k));
-        tell_done(s, session_mail(s, k)->t, &o);
+        session_judge(s, session_mail(s, k), why, k > i, &o);
+        o.stage = session_stage_of(s, session_mail(s, k));
+        session_tell_done(s, session_mail(s, k)->t, &o);
     }
     s->mails_n = i;
-    while (awaited(s, s->awaited_n - 1)->mail != session_newest(s))
+    while (session_awaited(s, s->awaited_n - 1)->mail != session_newest(s))
         s->awaited_n--;
 }
 
@@ -762,7 +648,7 @@ bool smtp_session_give_up(struct smtp_session *s, const struct smtp_transaction 
     s->now = now;
     if (i == s->mails_n)
         return false;
-    if (session_is_gone(s, m) && !m->f.no_recipients_dot && !is_decided(m, &o)) {
+    if (session_is_gone(s, m) && !m->f.no_recipients_dot && !session_is_decided(m, &o)) {
         m->final_until = until;
         return true;
     }
@@ -770,7 +656,7 @@ bool smtp_session_give_up(struct smtp_session *s, const struct smtp_transaction 
     if (i)
         give_up_from(s, i, &o);
     else
-        lose(s, OUTCOME_DEADLINE_EXCEEDED, reason);
+        session_lose(s, OUTCOME_DEADLINE_EXCEEDED, reason);
     return false;
 }
 
@@ -786,11 +672,6 @@ bool smtp_session_body_is_gone(const struct smtp_session *s, const struct smtp_t
     unsigned i = number_of(s, t);
 
     return i < s->mails_n && session_is_gone(s, session_mail(s, i));
-}
-
-bool smtp_session_one_flight_is_off(const struct smtp_session *s)
-{
-    return s->one_flight_off;
 }
 
 unsigned smtp_session_flights(const struct smtp_session *s)

@@ -4,8 +4,10 @@
  * come in; bytes, events (pulled, never called back) and a deadline come out. No sockets, clock, threads, logs, TLS
  * library. Life: new → start → … EV_START_TLS → tls_started … → EV_READY → submit → EV_DONE → (ready again, or
  * EV_DEAD) … After EV_DEAD nothing more is done with it but free. Times: milliseconds, any epoch, never going back. */
+#include "smtp/ehlo.h"
 #include "smtp/mail.h"
 #include "smtp/outcome.h"
+#include "smtp/proof.h"
 
 struct smtp_session;
 
@@ -23,7 +25,8 @@ struct smtp_session_params {            /* strings are borrowed for the session'
     struct smtp_timeouts timeouts;
     size_t one_flight_max;              /* bodies up to this go in one flight with their envelope; 0: never */
     uint32_t one_flight_idle;           /* ms since the last reply: only a session used this recently may do that */
-    bool no_chunking;                   /* do not use BDAT even where offered (it was answered with 502 before) */
+    unsigned extensions_off;            /* SMTP_EXT_…: not used even where offered */
+    struct smtp_proofs *proofs;         /* of all sessions with this relay on this loop */
     unsigned depth;                     /* mails in flight at once where PIPELINING and CHUNKING are offered; 0 is 1 */
 };
 
@@ -63,14 +66,9 @@ struct smtp_event {
     struct smtp_outcome outcome;                /* EV_DEAD */
     /* EV_DEAD: an orderly end (our QUIT was answered); outcome has no meaning */
     bool quit_ok;
-};
-
-/* What EHLO said, after TLS; for logs, diagnosis, metrics. */
-struct smtp_capabilities {
-    bool pipelining, chunking, eightbitmime, smtputf8, dsn, enhanced_codes, requiretls, starttls, size_offered;
-    uint64_t size_max;                  /* 0: no limit given */
-    bool auth_plain, auth_login, auth_any;
-    char auth_list[160];                /* as offered, printable, for details */
+    /* EV_DEAD: a reply came that nothing had asked for, right behind the verdict on the last mail that was DONE: which
+     * of the two was its verdict cannot be told */
+    bool doubts_last;
 };
 
 struct smtp_session *smtp_session_new(const struct smtp_session_params *p) MUST_CHECK;
@@ -98,10 +96,15 @@ bool smtp_session_is_ready(const struct smtp_session *s);               /* no ma
 /* Another mail may be submitted, behind those in hand: up to `depth` with PIPELINING and CHUNKING, each of which then
  * begins with RSET; with PIPELINING alone one, whose envelope leaves with the dot of the mail before it. */
 bool smtp_session_has_room(const struct smtp_session *s);
-/* So many mails were refused on it that servers lose patience: it should be ended when it is ready. */
+/* No mail is in hand, and EV_READY waits for the reply to a RSET or to the proof (see submit). */
+bool smtp_session_is_cleaning(const struct smtp_session *s);
+/* So many commands were refused on it that servers lose patience, or it refused what may pass on a new one: it should
+ * be ended when it is ready. */
 bool smtp_session_is_worn(const struct smtp_session *s);
 /* Only with room. Checks against the capabilities first (size, SMTPUTF8, 8BITMIME, DSN, REQUIRETLS): a mail that needs
- * more is EV_DONE at once, nothing is written. */
+ * more is EV_DONE at once, nothing is written. EV_READY comes back once the session is clean: behind a refused mail the
+ * RSET is answered first, and behind the first mail the server is asked to prove that it discards the octets of a
+ * refused BDAT chunk (smtp/proof.h), before a mail may go in one flight. */
 void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uint64_t now);
 /* idle sessions: QUIT, then EV_DEAD with quit_ok */
 void smtp_session_quit(struct smtp_session *s, uint64_t now);
@@ -116,8 +119,6 @@ const struct smtp_capabilities *smtp_session_capabilities(const struct smtp_sess
 enum stage smtp_session_stage(const struct smtp_session *s);
 /* of one of its transactions */
 bool smtp_session_body_is_gone(const struct smtp_session *s, const struct smtp_transaction *t);
-/* this server does not swallow a refused BDAT: tell the relay */
-bool smtp_session_one_flight_is_off(const struct smtp_session *s);
 /* client flights since start: output after having waited for a reply */
 unsigned smtp_session_flights(const struct smtp_session *s);
 const char *smtp_session_auth_mechanism(const struct smtp_session *s);  /* "PLAIN", or "" */

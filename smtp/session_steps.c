@@ -79,8 +79,10 @@ static void refuse_login(struct smtp_session *s, enum smtp_step step, const stru
 
 static void banner_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    if (r->code == 220)
+    if (r->code == 220) {
         s->greeted = true;
+        s->fingerprint = smtp_proof_fingerprint(r, false, 0);
+    }
     else if (is_ok(r))
         session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_BANNER, "a banner is 220");
     else
@@ -128,11 +130,24 @@ static void check_offers(struct smtp_session *s, const struct smtp_reply *r)
     session_die(s, &o);
 }
 
+/* What is known of it may be known of this one. STARTTLS is offered before TLS: the EHLO that counts comes then. */
+static void note_server(struct smtp_session *s, const struct smtp_reply *r)
+{
+    if (s->p.tls_mode == SMTP_TLS_STARTTLS && !s->tls_on)
+        return;
+    s->fingerprint = smtp_proof_fingerprint(r, true, s->fingerprint);
+    s->proof = s->p.proofs->refuted                                ? PROOF_FAILED
+               : smtp_proofs_has(s->p.proofs, s->fingerprint) ? PROOF_GIVEN
+                                                              : PROOF_UNKNOWN;
+}
+
 static void ehlo_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
     if (is_ok(r)) {
         smtp_ehlo_parse(r, &s->caps);
+        smtp_ehlo_switch_off(&s->caps, s->p.extensions_off);
         s->ehlo_done = true;
+        note_server(s, r);
         check_offers(s, r);
     } else if (r->code / 100 == 5 && s->p.tls_mode == SMTP_TLS_NONE && !s->p.user) {
         s->ehlo_refused = true;         /* RFC 5321 §3.2: an old server; it gets HELO */
@@ -228,19 +243,65 @@ static void auth_reply(struct smtp_session *s, const struct smtp_awaited *a, con
 
 /* ---- the envelope ---- */
 
-static void rset_send(struct smtp_session *s)
+/* RFC 3030 §2: the receiver of a BDAT that it refuses reads and discards the chunk all the same. One that does not,
+ * runs this chunk as a command: QUIT does no harm, and its reply is not RSET's. Behind it, in the same write, the RSET:
+ * one that throws away whatever came along does not answer it. */
+static void proof_send(struct smtp_session *s)
 {
-    put_str(s, "RSET\r\n");
-    session_newest(s)->f.rset_sent = true;
+    put_str(s, "BDAT 6 LAST\r\nQUIT\r\n");
+    s->proof = PROOF_SENT;
+    s->rset_due = true;
 }
 
+/* 500 to 502: it knows no BDAT, so no octets of one. */
+static void proof_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
+{
+    (void)a;
+    if (r->code >= 503) {
+        s->proof = PROOF_REFUSED;
+        return;
+    }
+    session_refute(s);
+    s->doubts_last = s->took && is_ok(r);
+}
+
+static void rset_send(struct smtp_session *s)
+{
+    struct session_mail *m = session_newest(s);
+
+    put_str(s, "RSET\r\n");
+    if (m)
+        m->f.rset_sent = true;
+    else
+        s->rset_sent = true;
+}
+
+static void rset_between_reply(struct smtp_session *s, const struct smtp_reply *r)
+{
+    if (s->proof == PROOF_REFUSED && r->code == 250) {
+        s->proof = PROOF_GIVEN;         /* the others hear of it once a mail has gone so */
+    } else if (s->proof == PROOF_REFUSED) {
+        session_refute(s);
+        s->doubts_last = s->took && r->code != 221;     /* 221 is what the chunk's command is answered with */
+    }
+    s->rset_due = s->rset_sent = false;
+    if (!is_ok(r) || r->code == 221)
+        session_die_local(s, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, "the relay refused RSET");
+}
+
+/* Behind a mail in the same flight the reply may be that mail's verdict, if one was said twice. */
 static void rset_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
+    if (!a->mail) {
+        rset_between_reply(s, r);
+        return;
+    }
     if (is_ok(r)) {
         s->rset_due = false;
         return;
     }
     a->mail->f.rset_refused = true;
+    s->doubts_last = s->took && s->flew;
     session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_MAIL, "the relay refused RSET");
 }
 
@@ -331,13 +392,12 @@ static void mail_send(struct smtp_session *s)
 
 static void mail_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
 {
-    (void)s;
     if (is_ok(r)) {
         a->mail->f.mail_ok = true;
         return;
     }
     a->mail->f.mail_refused = true;
-    classify_reply(STAGE_MAIL, "MAIL", r, &a->mail->t->outcome);
+    classify_mail_reply(STAGE_MAIL, "MAIL", r, s->mails_done > 0, &a->mail->t->outcome);
 }
 
 /* RFC 3461 §4.1: notify-list = "NEVER" / 1#( "SUCCESS" / "FAILURE" / "DELAY" ). §4.2: ORCPT names the recipient as he
@@ -384,7 +444,6 @@ static void rcpt_reply(struct smtp_session *s, const struct smtp_awaited *a, con
 {
     struct smtp_outcome *o = &a->mail->t->rcpt_outcomes[a->rcpt];
 
-    (void)s;
     if (is_ok(r)) {
         a->mail->f.rcpts_ok++;
         outcome_set_local(o, OUTCOME_SENT, STAGE_RCPT, DELIVERY_ACCEPTED, NULL);
@@ -392,7 +451,9 @@ static void rcpt_reply(struct smtp_session *s, const struct smtp_awaited *a, con
         return;
     }
     a->mail->f.rcpts_refused++;
-    classify_reply(STAGE_RCPT, "RCPT", r, o);
+    if (a->mail->f.mail_refused)
+        return;                         /* a consequence: what the mail was refused with is the recipient's too */
+    classify_mail_reply(STAGE_RCPT, "RCPT", r, s->mails_done > 0, o);
 }
 
 /* ---- the body ---- */
@@ -420,7 +481,7 @@ static void data_reply(struct smtp_session *s, const struct smtp_awaited *a, con
     f->data_refused = true;
     if (f->mail_refused || !f->rcpts_ok)
         return;                         /* the consequence of a refusal that counts already */
-    classify_reply(STAGE_DATA, "DATA", r, &a->mail->t->outcome);
+    classify_mail_reply(STAGE_DATA, "DATA", r, s->mails_done > 0, &a->mail->t->outcome);
 }
 
 /* RFC 3030 §2: BDAT chunk-size LAST. The content is one chunk; the threshold for one flight keeps a wasted one small.
@@ -483,20 +544,39 @@ void session_fill_body(struct smtp_session *s)
         end_body(s, f);
 }
 
+static bool is_syntax(const struct smtp_reply *r)
+{
+    return r->code >= 500 && r->code <= 504;
+}
+
+/* RFC 5321 §4.2.4: the command is not known, or not now, and all that comes before it was accepted: this server offers
+ * CHUNKING and cannot do it, whatever was shown by one that looks like it. It may be reading the mail's text as
+ * commands. The mail had no verdict: it goes on a new session, by DATA. */
+static void refuse_bdat(struct smtp_session *s, struct session_mail *m, const struct smtp_reply *r)
+{
+    struct smtp_outcome *o = &m->t->outcome;
+
+    m->f.body_refused = true;
+    session_refute(s);
+    outcome_set_local(o, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, DELIVERY_NOT_SENT,
+                      "the relay offers CHUNKING and does not know BDAT");
+    classify_copy_reply("BDAT", r, o);
+    session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, o->reason);
+}
+
 static void body_refused(struct smtp_session *s, struct session_mail *m, const struct smtp_reply *r)
 {
     struct mail_facts *f = &m->f;
 
     f->body_refused = true;
-    if (!f->data_sent && (r->code == 500 || r->code == 501 || r->code == 502)) {
-        /* It did not know BDAT, or does not swallow a refused one: it may be reading the mail's text as commands. */
-        s->one_flight_off = true;
-        session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay offers CHUNKING and does not know BDAT");
+    if (!f->data_sent && is_syntax(r) && f->mail_ok && f->rcpts_ok) {
+        refuse_bdat(s, m, r);
+        return;
     }
     if (!session_is_gone(s, m) && r->code != 421)       /* the rest of the body would be read as commands */
         session_must_die(s, OUTCOME_PROTOCOL_ERROR, STAGE_BODY, "the relay answered before the mail was complete");
     if (!f->mail_refused && f->rcpts_ok && !f->no_recipients_dot)
-        classify_reply(STAGE_BODY, "body", r, &m->t->outcome);
+        classify_mail_reply(STAGE_BODY, "body", r, s->mails_done > 0, &m->t->outcome);
 }
 
 static void body_reply(struct smtp_session *s, const struct smtp_awaited *a, const struct smtp_reply *r)
@@ -521,6 +601,7 @@ static void body_reply(struct smtp_session *s, const struct smtp_awaited *a, con
         return;
     /* Whose mail was that? Exim 4.96 delivers such a one with the sender of the mail before. */
     verdict->code = OUTCOME_PROTOCOL_ERROR;
+    verdict->whose = WHOSE_SESSION;
     verdict->delivery = DELIVERY_UNKNOWN;
     snprintf(verdict->reason, sizeof(verdict->reason),
              "the relay accepted a body whose envelope or end it had not accepted");
@@ -549,6 +630,7 @@ const struct step_row session_steps[STEP_COUNT] = {
     [STEP_STARTTLS] = {"STARTTLS", STAGE_STARTTLS, TIMEOUT(command), starttls_send, starttls_reply},
     [STEP_AUTH] = {"AUTH", STAGE_AUTH, TIMEOUT(command), auth_send, auth_reply},
     [STEP_AUTH_RESPONSE] = {"AUTH", STAGE_AUTH, TIMEOUT(command), auth_response_send, auth_reply},
+    [STEP_PROOF] = {"BDAT", STAGE_MAIL, TIMEOUT(command), proof_send, proof_reply},
     [STEP_RSET] = {"RSET", STAGE_MAIL, TIMEOUT(command), rset_send, rset_reply},
     [STEP_MAIL] = {"MAIL", STAGE_MAIL, TIMEOUT(command), mail_send, mail_reply},
     [STEP_RCPT] = {"RCPT", STAGE_RCPT, TIMEOUT(command), rcpt_send, rcpt_reply},
@@ -572,16 +654,40 @@ static enum smtp_step next_of_login(const struct smtp_session *s)
     return STEP_NONE;
 }
 
+/* Behind a BDAT the octets leave at once, whatever becomes of it; behind a DATA they wait for the 354. */
 bool session_uses_chunking(const struct smtp_session *s)
 {
-    return s->caps.chunking && !s->p.no_chunking;
+    return s->caps.chunking && s->proof == PROOF_GIVEN;
 }
 
-/* The body may leave before the envelope's replies are known (DESIGN §4: one flight). */
+/* Where it would be of use: behind the first mail, so that none waits for it but a second one that is there already. */
+bool session_wants_proof(const struct smtp_session *s)
+{
+    return s->proof == PROOF_UNKNOWN && s->caps.pipelining && s->caps.chunking && s->mails_done + s->mails_n > 0 &&
+           (s->p.one_flight_max || s->p.depth > 1) && !s->p.proofs->refuted;
+}
+
+bool session_is_between_done(const struct smtp_session *s)
+{
+    return !s->mails_n && !s->awaited_n && ((!s->rset_due && !session_wants_proof(s)) || smtp_session_is_worn(s));
+}
+
+/* The body may leave before the envelope's replies are known: one flight. */
 static bool may_fly_whole(const struct smtp_session *s, const struct session_mail *m)
 {
-    return s->caps.pipelining && session_uses_chunking(s) && !s->one_flight_off && !m->t->partial_reject &&
+    return s->caps.pipelining && session_uses_chunking(s) && !m->t->partial_reject &&
            m->t->content.n <= s->p.one_flight_max && m->fresh;
+}
+
+/* A refused mail's envelope is taken back before the session is lent again, so that a refused RSET harms no other. */
+static enum smtp_step next_between(const struct smtp_session *s)
+{
+    if (!session_is_between_done(s) && !smtp_session_is_worn(s)) {
+        if (session_wants_proof(s) && !s->awaited_n)
+            return STEP_PROOF;
+        return s->rset_due && !s->rset_sent ? STEP_RSET : STEP_NONE;
+    }
+    return s->quit_asked && !s->awaited_n ? STEP_QUIT : STEP_NONE;
 }
 
 /* With mails in front of this one something is awaited, so what is known of its own replies is all of them. */
@@ -630,5 +736,5 @@ enum smtp_step session_next_step(const struct smtp_session *s)
         return next_of_login(s);
     if (s->mails_n)
         return next_of_mail(s, session_newest(s));
-    return s->quit_asked && !s->awaited_n ? STEP_QUIT : STEP_NONE;
+    return next_between(s);
 }

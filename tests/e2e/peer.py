@@ -419,6 +419,14 @@ class Peer:
             c.load_verify_locations(client_ca)
         return c
 
+    def begin_flights(self, gateway):
+        """One mail and what comes behind it, in order: the next one leaves in one flight. Then `on` holds."""
+        on, self.on = self.on, {}
+        assert gateway.post(harness.mail()).status == 200
+        harness.wait_for(lambda: "RSET" in self.commands(), what="the proof that refused chunks are discarded")
+        self.on = on
+        self.counts.clear()
+
     def action(self, stage):
         choices = self.on.get(stage)
         if not choices:

@@ -118,6 +118,7 @@ def chroot_make(root, files, users):
 
 class Postfix(Server):
     name = "postfix"
+    more = {}  # of main.cf
 
     def set_up(self):
         owner = pwd.getpwnam("postfix")
@@ -194,6 +195,7 @@ class Postfix(Server):
             "message_size_limit": "20000000",
             "local_transport": "error:none",
             "default_transport": "error:none",
+            **self.more,
         }
         return "".join("%s = %s\n" % pair for pair in settings.items())
 

@@ -205,7 +205,46 @@ class Interop:
             self.assertEqual(g.post(mail(to="bob@example.test")).code, "tls_cert_untrusted")
 
 
-class TestPostfix(Interop, unittest.TestCase):
+class Flights:
+    """Servers that discard the octets of a refused chunk, as they show behind the first mail of a session."""
+
+    def test_one_round_trip_from_the_second_mail(self):
+        env = {"MAILHATCH_RELAY_PASSWORD": servers.PASSWORD, "MAILHATCH_RELAY_MAX_SESSIONS": "1"}
+        with Gateway(env, relay="smtp://%s@localhost:%d" % (servers.USER, self.server.port)) as g:
+            flights = []
+            for _ in range(5):
+                before = g.metric("mailhatch_flights_total")
+                answer = g.post(mail(to="bob@example.test"))
+                self.assertEqual(answer.status, 200, repr(answer))
+                flights.append(g.metric("mailhatch_flights_total") - before)
+            # The first mail's include the login's, and the proof behind it.
+            self.assertEqual(flights[1:], [1, 1, 1, 1])
+            self.assertEqual(g.metric("mailhatch_sessions_opened_total"), 1)
+
+
+class PatientPostfix(servers.Postfix):
+    """Debian's soft limit of errors, ten, with a pause that is seen."""
+
+    more = {"smtpd_error_sleep_time": "20s"}
+
+
+class TestPostfixPatience(unittest.TestCase):
+    def test_wrong_addresses_slow_nobody(self):
+        server = PatientPostfix()
+        try:
+            env = {"MAILHATCH_RELAY_PASSWORD": servers.PASSWORD, "MAILHATCH_RELAY_MAX_SESSIONS": "1"}
+            with Gateway(env, relay="smtp://%s@localhost:%d" % (servers.USER, server.port)) as g:
+                for i in range(18):
+                    good = i % 6 == 5
+                    answer = g.post(mail(to="bob@example.test" if good else "refused@example.test"))
+                    self.assertEqual(answer.status, 200 if good else 422, repr(answer))
+                    if good:
+                        self.assertLess(answer.json["timing_ms"]["total"], 15000)
+        finally:
+            server.stop()
+
+
+class TestPostfix(Flights, Interop, unittest.TestCase):
     server_class = servers.Postfix
 
     def test_utf8_address(self):
@@ -216,7 +255,7 @@ class TestPostfix(Interop, unittest.TestCase):
         self.assertEqual((answer["code"], answer["retryable"]), ("recipients_rejected", True))
 
 
-class TestExim(Interop, unittest.TestCase):
+class TestExim(Flights, Interop, unittest.TestCase):
     server_class = servers.Exim
 
     def test_deferred(self):

@@ -140,6 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         .one_flight_idle = 5000,
     };
     struct world w = {.now = 1};
+    struct smtp_proofs proofs = {.n = 0};
     size_t from = 1;
 
     if (n < 1)
@@ -149,6 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     p.password = data[0] & 2 ? "secret" : NULL;
     p.one_flight_max = data[0] & 4 ? 65536 : 0;
     p.depth = data[0] & 8 ? 3 : 1;
+    p.proofs = &proofs;
     w.s = smtp_session_new(&p);
     smtp_session_start(w.s, w.now);
     for (size_t i = 1; i <= n && !w.dead; i++) {

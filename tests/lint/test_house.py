@@ -13,7 +13,8 @@ MACHINE_PATH = "/ho" "me/ann/mailhatch"
 # The smallest tree in which every rule is content.
 GOOD = {
     "smtp/bytes.h": "#include <stddef.h>\n",
-    "smtp/outcome.h": '#define OUTCOME_CODES(X) \\\n    X(SENT, "sent", NO) \\\n    X(TIMEOUT, "timeout", YES)\n',
+    "smtp/outcome.h": "#define OUTCOME_CODES(X) \\\n"
+    '    X(SENT, "sent", NO, NOBODY) \\\n    X(TIMEOUT, "timeout", YES, SESSION)\n',
     "smtp/reply.c": '#include "smtp/bytes.h"\n\n#include <string.h>\n\n/* A reply. */\n\nint f(void)\n{\n}\n',
     "service/config_table.h": '#define CONFIG_TABLE(X) \\\n    X(listen, TEXT, "127.0.0.1:8587", "where")\n',
     "service/service.h": '#include "smtp/mail.h"\n',

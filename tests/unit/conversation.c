@@ -33,6 +33,8 @@ struct run {
     struct sent_mail mails[MAILS_MAX], *last;   /* last: submitted or done */
     size_t mails_n;
     struct smtp_outcome dead;
+    bool doubted;
+    struct smtp_proofs proofs;
     char *big;
     unsigned line;
     char where[400];
@@ -201,7 +203,15 @@ static void expect_event(struct run *r, const char *want)
         return;
     }
     if (strncmp(want, "one_flight ", 11) == 0) {
-        ck_assert_msg(smtp_session_one_flight_is_off(r->s) == (strcmp(want + 11, "off") == 0), "%s", r->where);
+        ck_assert_msg(r->proofs.refuted == (strcmp(want + 11, "off") == 0), "%s", r->where);
+        return;
+    }
+    if (strncmp(want, "doubted ", 8) == 0) {
+        ck_assert_msg(r->doubted == (strcmp(want + 8, "yes") == 0), "%s", r->where);
+        return;
+    }
+    if (strncmp(want, "whose ", 6) == 0) {
+        ck_assert_str_eq(outcome_whose_name(r->last->t.outcome.whose), want + 6);
         return;
     }
     if (strncmp(want, "worn ", 5) == 0) {
@@ -237,6 +247,7 @@ static void expect_event(struct run *r, const char *want)
         check_outcome(r, &r->last->t.outcome, want + 5);
         break;
     case SMTP_EV_DEAD:
+        r->doubted = ev.doubts_last;
         if (strcmp(want, "quit") == 0) {
             ck_assert_msg(ev.quit_ok, "%s: dead, not by QUIT", r->where);
             break;
@@ -247,6 +258,26 @@ static void expect_event(struct run *r, const char *want)
         check_outcome(r, &ev.outcome, want + 5);
         break;
     }
+}
+
+/* The mails so far are done: the next one is the first again. */
+static void forget(struct run *r)
+{
+    for (size_t i = 0; i < r->mails_n; i++)
+        ck_assert_msg(r->mails[i].done, "%s: mail %zu is not done", r->where, i + 1);
+    r->mails_n = 0;
+    memset(r->mails, 0, sizeof(r->mails));
+}
+
+/* Another session with the same relay. */
+static void begin(struct run *r)
+{
+    struct smtp_session_params params = r->c->params;
+
+    smtp_session_free(r->s);
+    params.proofs = &r->proofs;
+    r->s = smtp_session_new(&params);
+    smtp_session_start(r->s, r->now);
 }
 
 static void act(struct run *r, const char *what)
@@ -264,7 +295,11 @@ static void act(struct run *r, const char *what)
             smtp_session_sent(r->s, r->taken, r->now);
         r->taken = 0;
         r->held = r->taking = false;
-    } else if (strcmp(what, "quit") == 0)
+    } else if (strcmp(what, "forget") == 0)
+        forget(r);
+    else if (strcmp(what, "anew") == 0)
+        begin(r);
+    else if (strcmp(what, "quit") == 0)
         smtp_session_quit(r->s, r->now);
     else if (strncmp(what, "wait ", 5) == 0) {
         r->now += strtoul(what + 5, NULL, 10);
@@ -313,8 +348,7 @@ static void run_once(const struct conversation *c, bool pipelined, bool bytewise
 
     bytes_queue_init(&r.written, 0);
     bytes_buf_init(&r.said, 0);
-    r.s = smtp_session_new(&c->params);
-    smtp_session_start(r.s, r.now);
+    begin(&r);
     for (r.line = 1; *at; r.line++) {
         const char *lf = strchr(at, '\n');
         char *line = strndup(at, (size_t)(lf - at));

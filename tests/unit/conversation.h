@@ -12,6 +12,8 @@
  *               "! done …" is of the oldest mail that is not done yet; "! done … #2" of the second submitted;
  *               "! rcpt N CODE" looks at a recipient's outcome of that mail
  *               "! text TEXT" at the text of the reply that the session died of, "! one_flight on | off" at that;
+ *               "! whose WORD" at the last mail's outcome; "! doubted yes | no": did the session's end cast
+ *               doubt on its last verdict;
  *               "! nothing": no event is there yet; "! room yes | no": may another mail be submitted;
  *               "! worn yes | no": were too many refused
  *   x tls       the handshake is done
@@ -19,6 +21,7 @@
  *   x wait MS   time passes, and the deadline is looked at
  *   x hold      what the client writes stays with it, until "x let"
  *   x take      what the client writes is on its way, but not with the kernel, until "x let"
+ *   x forget    the mails so far are done, the next one is #1; "x anew": another session with the same relay
  *   x quit; x give_up TRUE | FALSE, also "… #2"
  * At the end nothing may be left: no output, no event. "$PIPE" in a script is replaced by "250-PIPELINING" in a
  * pipelined run and left out, with its line, in a lock-step one. */

@@ -27,6 +27,7 @@ struct guest {                          /* one connection */
     char in[65536];
     size_t off, n;
     int mails_begun, mails, rcpts;
+    bool has_mail, has_rcpt;            /* accepted in this transaction */
     bool over;
 };
 
@@ -220,7 +221,9 @@ static bool is_held(struct guest *g)
 static bool mail(struct guest *g)
 {
     g->rcpts = 0;
-    if (++g->mails_begun != g->rule.at_mail)
+    g->has_rcpt = false;
+    g->has_mail = ++g->mails_begun != g->rule.at_mail;
+    if (g->has_mail)
         return say(g, "250 2.1.0 ok\r\n");
     if (g->rule.mail_hangs)
         return is_held(g);
@@ -229,6 +232,7 @@ static bool mail(struct guest *g)
 
 static bool body_done(struct guest *g)
 {
+    g->has_rcpt = false;
     if (++g->mails == g->rule.hold_at && !is_held(g))
         return false;
     add(g->peer, &g->peer->mails, 1);
@@ -241,16 +245,22 @@ static bool body_done(struct guest *g)
 
 static bool body(struct guest *g, const char *line)
 {
-    if (g->rule.early_body_reply) {
+    if (g->rule.early_body_reply && g->has_rcpt) {
         say(g, g->rule.early_body_reply);
         return false;
     }
-    if (strncasecmp(line, "DATA", 4) == 0)
-        return say(g, "354 go on\r\n") && skip_to_dot(g) && body_done(g);
-    if (g->rule.pause_before_body)
+    if (strncasecmp(line, "DATA", 4) == 0 && !g->has_rcpt)
+        return say(g, "503 5.5.1 RCPT first\r\n");
+    if (strncasecmp(line, "DATA", 4) == 0 && !say(g, "354 go on\r\n"))
+        return false;
+    if (g->rule.pause_before_body && g->has_rcpt)
         is_held(g);
+    if (strncasecmp(line, "DATA", 4) == 0)
+        return skip_to_dot(g) && body_done(g);
     if (!skip(g, strtoul(line + 5, NULL, 10)))
         return false;
+    if (!g->has_rcpt)                   /* RFC 3030 §2: discarded */
+        return say(g, "503 5.5.1 nobody is to get it\r\n");
     return strstr(line, "LAST") ? body_done(g) : say(g, "250 2.0.0 chunk\r\n");
 }
 
@@ -280,6 +290,9 @@ static bool command(struct guest *g, const char *line)
     }
     if (strncasecmp(line, "RCPT", 4) == 0 && g->rule.max_rcpts && ++g->rcpts > g->rule.max_rcpts)
         return say(g, "452 4.5.3 too many recipients\r\n");
+    if (strncasecmp(line, "RCPT", 4) == 0 && !g->has_mail)
+        return say(g, "503 5.5.1 MAIL first\r\n");
+    g->has_rcpt |= strncasecmp(line, "RCPT", 4) == 0;
     return say(g, "250 2.1.5 ok\r\n");                    /* RCPT, RSET, NOOP */
 }
 

@@ -165,7 +165,8 @@ static struct delivery_report *make_report(enum outcome_code code, enum stage st
     r->ctx = submitted->ctx;
     r->relay = submitted->relay;
     r->on_report = submitted->on_report;
-    r->outcome = (struct smtp_outcome){.code = code, .stage = stage, .delivery = delivery};
+    r->outcome = (struct smtp_outcome){
+        .code = code, .stage = stage, .delivery = delivery, .whose = outcome_usual_whose(code)};
     r->n_rcpts = submitted->n_rcpts;
     r->rcpts = (struct smtp_outcome *)(void *)(r + 1);
     r->retry_after_s = 7;
