@@ -152,7 +152,8 @@ static int begin_trace(struct conn *c)
     c->trace = malloc(sizeof(*c->trace));
     if (!c->trace)
         return -1;
-    trace_init(c->trace, on_trace_line, c);     /* names no secret: then it shows no text of a reply to AUTH */
+    trace_init(c->trace, on_trace_line, c);
+    trace_hide(c->trace, c->p.config->secrets, false);
     snprintf(words, sizeof(words), "connected to %s port %u", c->facts.address, c->p.config->port);
     trace_note(c->trace, words);
     return 0;
@@ -166,6 +167,7 @@ static int make_session(struct conn *c)
         .tls_mode = config->tls_mode,
         .user = config->user,
         .password = config->password,
+        .secrets = config->secrets,
         .timeouts = config->timeouts,
         .one_flight_max = config->one_flight_max,
         .extensions_off = config->extensions_off,

@@ -1,4 +1,5 @@
 #include "smtp/conn_int.h"
+#include "smtp/secrets.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@ void conn_close_socket(struct conn *c)
 {
     if (c->io.fd < 0)
         return;
+    if (c->trace)
+        trace_flush(c->trace);
     loop_del(c->p.loop, &c->io);
     close(c->io.fd);
     c->io.fd = -1;
@@ -162,12 +165,19 @@ const struct transport_ops conn_plain_ops = {plain_read, plain_write, plain_clos
 
 /* ---- TLS transport ---- */
 
+/* Its reason may have words of the peer: its first octets, a name in its certificate. */
+static void get_tls_failure(const struct conn *c, struct smtp_outcome *out)
+{
+    tls_get_failure(c->tls, out);
+    secrets_mask_str(c->p.config->secrets, out->reason);
+}
+
 static void handshake_failed(struct conn *c, int error)
 {
     struct smtp_outcome o;
     size_t n;
 
-    tls_get_failure(c->tls, &o);
+    get_tls_failure(c, &o);
     o.ms = (uint32_t)((clock_us() - c->tls_began_us) / 1000);
     if (error && !o.reason[0])
         snprintf(o.reason, sizeof(o.reason), "%s", errno_text(error));
@@ -242,7 +252,7 @@ static void decrypt(struct conn *c, int error)
             conn_transport_gone(c, NULL, error ? errno_text(error) : NULL);
             break;
         case TLS_FAILED:
-            tls_get_failure(c->tls, &why);
+            get_tls_failure(c, &why);
             conn_transport_gone(c, &why, NULL);
             break;
         }
@@ -291,7 +301,7 @@ static bool encrypt(struct conn *c)
     for (out = smtp_session_output(c->session); out.n && c->records_n < RECORDS_MAX;) {
         size_t n = out.n < RECORD_MAX ? out.n : RECORD_MAX;
         if (tls_write(c->tls, bytes_view(out.p, n)) != TLS_OK) {
-            tls_get_failure(c->tls, &why);
+            get_tls_failure(c, &why);
             conn_transport_gone(c, &why, NULL);
             return false;
         }

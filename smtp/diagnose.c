@@ -1,6 +1,7 @@
 #include "smtp/diagnose_int.h"
 
 #include "smtp/crypto.h"
+#include "smtp/secrets.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -198,7 +199,10 @@ static void start(struct diagnose_state *s)
     copy_config(s->d, s->p->relay);
     s->began_us = clock_us();
     s->limits = (struct diagnose_limits){.until_us = s->began_us + (uint64_t)total_ms * 1000, .cancel = s->p->cancel};
+    s->secrets = secrets_new(s->p->relay->user, s->p->relay->password);
+    s->limits.secrets = s->secrets;
     trace_init(&s->trace, on_trace_line, s);
+    trace_hide(&s->trace, s->secrets, true);
     diagnose_conn_init(&s->conn, -1, &s->limits, s->p->on_trace ? &s->trace : NULL);
 }
 
@@ -218,6 +222,6 @@ void diagnose_run(const struct diagnose_params *p, struct diagnosis *d)
     diagnose_conclude(&s);
     d->total_ms = diagnose_ms(&s);
     trace_deinit(&s.trace);
-    crypto_cleanse(s.secret_base64, sizeof(s.secret_base64));
+    secrets_free(s.secrets);
     crypto_cleanse(s.conn.in, sizeof(s.conn.in));
 }

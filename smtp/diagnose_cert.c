@@ -1,5 +1,7 @@
 #include "smtp/diagnose_int.h"
 
+#include "smtp/secrets.h"
+
 #include <stdio.h>
 #include <time.h>
 
@@ -171,12 +173,26 @@ static void say_names(struct diagnose_state *s, const struct tls_cert *leaf)
     bytes_buf_deinit(&b);
 }
 
+/* A certificate's words are the peer's, too. */
+static void hide_secrets(const struct secrets *secrets, struct tls_chain *c)
+{
+    for (unsigned i = 0; i < c->n; i++) {
+        secrets_mask_str(secrets, c->v[i].subject);
+        secrets_mask_str(secrets, c->v[i].issuer);
+        for (unsigned k = 0; k < c->v[i].n_names; k++)
+            secrets_mask_str(secrets, c->v[i].names[k]);
+    }
+    secrets_mask_str(secrets, c->missing_issuer);
+    secrets_mask_str(secrets, c->missing_url);
+}
+
 bool diagnose_certificate(struct diagnose_state *s)
 {
     struct tls_chain *c = &s->d->chain;
     char until[32];
 
     tls_get_chain(s->conn.tls, c);
+    hide_secrets(s->secrets, c);
     if (!c->n) {
         diagnose_say(s, "The relay sent no certificate.");
         return s->d->tls_verified;
@@ -186,6 +202,7 @@ bool diagnose_certificate(struct diagnose_state *s)
                  until,
                  c->v[0].key, c->v[0].signature, c->sent);
     if (!tls_get_verdict(s->conn.tls, &s->verdict)) {
+        secrets_mask_str(s->secrets, s->verdict.reason);
         diagnose_fail(s, &s->verdict);
         diagnose_blame(s, "%s.", s->verdict.reason);
     } else {

@@ -10,13 +10,13 @@ struct diagnose_state {
     uint64_t began_us;
     struct diagnose_limits limits;
     struct diagnose_step *step;         /* the one that runs; NULL: none */
+    struct secrets *secrets;            /* of the relay's credentials */
     struct trace trace;
     struct resolve_address v[DIAGNOSE_ADDRESSES_MAX];   /* d->addresses, to connect to */
     struct resolve_address peer;        /* where the conversation ran, or would run first */
     bool has_peer;
     struct diagnose_conn conn;          /* the conversation's; fd -1: over */
     struct smtp_outcome verdict;        /* of the certificate; code OUTCOME_SENT: good */
-    char secret_base64[512];            /* what the trace must not repeat, besides the password; wiped at the end */
     char cause[400];                    /* the sentence that says why the first step failed */
     char stop[200];                     /* why later steps are not reached; empty: they are */
 };

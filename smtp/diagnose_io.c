@@ -1,5 +1,7 @@
 #include "smtp/diagnose_io.h"
 
+#include "smtp/secrets.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -216,14 +218,18 @@ void diagnose_conn_init(struct diagnose_conn *c, int fd, const struct diagnose_l
     c->limits = l;
     c->trace = trace;
     smtp_reply_parser_init(&c->parser);
+    c->parser.secrets = l->secrets;
 }
 
 void diagnose_conn_close(struct diagnose_conn *c)
 {
+    if (c->trace)
+        trace_flush(c->trace);
     tls_free(c->tls);
     c->tls = NULL;
     smtp_reply_parser_deinit(&c->parser);
     smtp_reply_parser_init(&c->parser);
+    c->parser.secrets = c->limits->secrets;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -316,6 +322,7 @@ static enum diagnose_io tls_trouble(struct diagnose_conn *c, enum tls_status sta
     struct smtp_outcome o;
 
     tls_get_failure(c->tls, &o);
+    secrets_mask_str(c->limits->secrets, o.reason);     /* it may have words of the peer */
     return give_up(c, status == TLS_CLOSED ? DIAGNOSE_IO_CLOSED : DIAGNOSE_IO_BROKEN, o.reason);
 }
 

@@ -10,9 +10,10 @@
 
 #include <stdatomic.h>
 
-struct diagnose_limits {
+struct diagnose_limits {                /* what all connections of a run share */
     uint64_t until_us;                  /* of clock_us() */
     const atomic_bool *cancel;          /* or NULL */
+    const struct secrets *secrets;      /* what nothing that is shown may repeat */
 };
 bool diagnose_is_over(const struct diagnose_limits *l);                 /* canceled, or its time is up */
 

@@ -13,31 +13,8 @@
 
 /* ---- AUTH ---- */
 
-static bool repeats(const char *text, const char *secret)
-{
-    return secret && trace_repeats(bytes_view_str(text), bytes_view_str(secret));
-}
-
-/* Some servers answer AUTH with what they were given. */
-static void hide_echo(const struct diagnose_state *s, struct smtp_outcome *o)
-{
-    char password[512];
-    struct bytes_buf b;
-
-    bytes_buf_init(&b, sizeof(password) - 1);
-    crypto_base64(bytes_view_str(s->p->relay->password), &b);
-    snprintf(password, sizeof(password), "%s", b.p ? b.p : "");
-    if (repeats(o->text, s->p->relay->password) || repeats(o->text, password) || repeats(o->text, s->secret_base64))
-        snprintf(o->text, sizeof(o->text), "(hidden: the reply repeats the credentials)");
-    crypto_cleanse(password, sizeof(password));
-    if (b.p)
-        crypto_cleanse(b.p, b.n);
-    bytes_buf_deinit(&b);
-}
-
 static bool fail_auth(struct diagnose_state *s, struct smtp_outcome *o)
 {
-    hide_echo(s, o);
     o->ms = diagnose_ms(s) - s->step->began_ms;
     diagnose_fail(s, o);
     if (o->reply_code)
@@ -60,9 +37,6 @@ static enum diagnose_io respond(struct diagnose_state *s, const struct sasl_mech
     bytes_buf_reserve(&line, SMTP_REPLY_LINE_MAX_AUTH - 1);     /* growing would leave a copy behind */
     bytes_buf_add_str(&line, before);
     sasl_respond(m, &c, step, &line);
-    if (!line.failed)
-        snprintf(s->secret_base64, sizeof(s->secret_base64), "%s", line.p + strlen(before));
-    trace_hide(&s->trace, s->secret_base64);
     bytes_buf_add_str(&line, "\r\n");
     if (!line.failed)
         io = diagnose_write(&s->conn, bytes_buf_view(&line));
@@ -168,7 +142,6 @@ bool diagnose_auth(struct diagnose_state *s)
         return s->p->no_auth;
     }
     diagnose_say(s, "Offered: %s.", e->caps.auth_list);
-    trace_hide(&s->trace, s->p->relay->password);
     s->d->auth_tried = true;
     s->d->auth_ok = log_in(s, m);
     return s->d->auth_ok;

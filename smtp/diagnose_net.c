@@ -30,7 +30,13 @@ static void check_port(struct diagnose_state *s)
 bool diagnose_config(struct diagnose_state *s)
 {
     const struct relay_config *c = s->p->relay;
+    struct smtp_outcome o;
 
+    if (!s->secrets) {
+        outcome_set_local(&o, OUTCOME_INTERNAL_ERROR, STAGE_CONNECT, DELIVERY_NOT_SENT, "no memory");
+        diagnose_fail(s, &o);
+        return false;
+    }
     diagnose_say(s, "%s, port %u, tls %s, %s%s.", s->d->host, s->d->port, diagnose_mode_name(s->d->tls_mode),
                  c->user ? "user " : "no user", c->user ? s->d->user : "");
     check_port(s);

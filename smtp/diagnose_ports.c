@@ -3,6 +3,7 @@
 #include "smtp/dial.h"
 #include "smtp/ehlo.h"
 #include "smtp/sasl.h"
+#include "smtp/secrets.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -179,6 +180,7 @@ static const char *shake_hands(struct diagnose_state *s, struct diagnose_conn *c
     if (tls_get_verdict(c->tls, &verdict))
         return NULL;
     snprintf(c->why, sizeof(c->why), "%s", verdict.reason);
+    secrets_mask_str(s->limits.secrets, c->why);
     return c->why;
 }
 

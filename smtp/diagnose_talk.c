@@ -2,6 +2,7 @@
 
 #include "smtp/classify.h"
 #include "smtp/ehlo.h"
+#include "smtp/secrets.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ static void say_not_smtp(struct diagnose_state *s, const char *reason)
     while (n && (unsigned char)s->conn.in[n - 1] <= ' ')
         n--;
     diagnose_clean(first, sizeof(first), bytes_view(s->conn.in, n), false);
+    secrets_mask_str(s->limits.secrets, first);
     diagnose_blame(s, "%s port %u speaks no SMTP: its first octets are \"%s\" (%s).", s->d->host, s->d->port, first,
                    reason);
 }
@@ -217,7 +219,7 @@ static void judge_delay(struct diagnose_state *s)
 
 static bool take_banner(struct diagnose_state *s, const struct smtp_reply *r)
 {
-    diagnose_clean(s->d->banner, sizeof(s->d->banner), r->lines, true);
+    diagnose_clean(s->d->banner, sizeof(s->d->banner), r->shown, true);
     if (s->d->banner[0] && s->d->banner[strlen(s->d->banner) - 1] == '\n')
         s->d->banner[strlen(s->d->banner) - 1] = '\0';
     if (r->code != 220) {
@@ -262,7 +264,7 @@ bool diagnose_banner(struct diagnose_state *s)
 void diagnose_take_ehlo(struct diagnose_ehlo *e, const struct smtp_reply *r)
 {
     e->have = true;
-    e->cut = diagnose_clean(e->reply, sizeof(e->reply), r->lines, true);
+    e->cut = diagnose_clean(e->reply, sizeof(e->reply), r->shown, true);
     smtp_ehlo_parse(r, &e->caps);
 }
 
@@ -485,6 +487,7 @@ static void fail_handshake(struct diagnose_state *s, enum diagnose_io io, uint32
 
     if (s->conn.tls && (io == DIAGNOSE_IO_BROKEN || io == DIAGNOSE_IO_CLOSED)) {
         tls_get_failure(s->conn.tls, &o);
+    secrets_mask_str(s->limits.secrets, o.reason);
         o.ms = ms;
     } else {
         diagnose_io_outcome(&s->conn, io, STAGE_TLS, "the ClientHello", ms, &o);

@@ -87,9 +87,9 @@ static void take_line(struct smtp_capabilities *c, struct bytes_view line)
     }
 }
 
-void smtp_ehlo_parse(const struct smtp_reply *r, struct smtp_capabilities *out)
+static void take_lines(struct bytes_view lines, struct smtp_capabilities *out)
 {
-    const char *at = r->lines.p, *end = at + r->lines.n;
+    const char *at = lines.p, *end = at + lines.n;
 
     memset(out, 0, sizeof(*out));
     for (unsigned i = 0; at < end; i++) {
@@ -98,6 +98,18 @@ void smtp_ehlo_parse(const struct smtp_reply *r, struct smtp_capabilities *out)
             take_line(out, bytes_view(at, (size_t)(lf - at)));
         at = lf + 1;
     }
+}
+
+/* What is offered goes by what came; the list of mechanisms is for people. */
+void smtp_ehlo_parse(const struct smtp_reply *r, struct smtp_capabilities *out)
+{
+    struct smtp_capabilities shown;
+
+    take_lines(r->lines, out);
+    if (r->shown.p == r->lines.p)
+        return;
+    take_lines(r->shown, &shown);
+    memcpy(out->auth_list, shown.auth_list, sizeof(out->auth_list));
 }
 
 void smtp_ehlo_switch_off(struct smtp_capabilities *c, unsigned extensions)

@@ -9,12 +9,14 @@
 #include "smtp/session.h"
 
 struct engine;
+struct secrets;
 
 struct relay_config {                   /* strings are borrowed by whoever takes it, for the length of the call */
     const char *name, *host;
     uint16_t port;
     enum smtp_tls_mode tls_mode;
     const char *user, *password;        /* NULL: no AUTH */
+    const struct secrets *secrets;      /* of these; relay_settings_new makes it, elsewhere it is NULL */
     const char *ca_file, *ca_pem, *crl_file, *pins;
     const char *files;                  /* differs when one of those files was changed; NULL: nobody looks */
     const char *ehlo_name;              /* NULL: FQDN host name, else the literal of the local socket's address */

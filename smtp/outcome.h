@@ -141,7 +141,7 @@ struct smtp_outcome {
     char enhanced[12];                  /* "4.7.0" (RFC 3463); empty when none was given */
     /* "MAIL", "AUTH", "body", "banner" …: what the reply answered; empty when local */
     char command[16];
-    char text[256];                     /* the reply's text: one printable line of UTF-8, cut, never an echo of AUTH */
+    char text[256];                     /* the reply's text: one line of printable UTF-8, cut, no echo of a password */
     /* local cause in words: errno, TLS library's reason, what was malformed; empty when a reply says it all */
     char reason[200];
     uint32_t ms;                        /* how long the step that failed had waited */

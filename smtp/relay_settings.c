@@ -1,6 +1,7 @@
 #include "smtp/engine.h"
 
 #include "smtp/crypto.h"
+#include "smtp/secrets.h"
 #include "smtp/tls.h"
 
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 /* A relay's settings with strings of their own, kept as long as anybody refers to them. */
 
 /* A member that is forgotten below would not be noticed by a reload. */
-_Static_assert(sizeof(void *) != 8 || sizeof(struct relay_config) == 176, "copy and compare the new member too");
+_Static_assert(sizeof(void *) != 8 || sizeof(struct relay_config) == 184, "copy and compare the new member too");
 
 static const size_t strings[] = {
     offsetof(struct relay_config, name),    offsetof(struct relay_config, host),
@@ -39,6 +40,7 @@ struct relay_settings *relay_settings_new(const struct relay_config *c)
     s->refs = 1;
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         *string_at(&s->c, i) = NULL;
+    s->c.secrets = NULL;
     for (size_t i = 0; i < ARRAY_LEN(strings); i++) {
         const char *from = get_string(c, i);
         if (!from)
@@ -48,6 +50,11 @@ struct relay_settings *relay_settings_new(const struct relay_config *c)
             relay_settings_unref(s);
             return NULL;
         }
+    }
+    s->c.secrets = secrets_new(s->c.user, s->c.password);
+    if (!s->c.secrets) {
+        relay_settings_unref(s);
+        return NULL;
     }
     return s;
 }
@@ -64,6 +71,7 @@ void relay_settings_unref(struct relay_settings *s)
         return;
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         crypto_cleanse_free((char *)(uintptr_t)get_string(&s->c, i));
+    secrets_free((struct secrets *)(uintptr_t)s->c.secrets);
     free(s);
 }
 

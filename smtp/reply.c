@@ -9,12 +9,14 @@ void smtp_reply_parser_init(struct smtp_reply_parser *p)
     memset(p, 0, sizeof(*p));
     bytes_buf_init(&p->line, SMTP_REPLY_LINE_MAX_AUTH + 1);
     bytes_buf_init(&p->lines, (size_t)SMTP_REPLY_LINES_MAX * SMTP_REPLY_LINE_MAX_AUTH);
+    bytes_buf_init(&p->hidden, (size_t)SMTP_REPLY_LINES_MAX * SMTP_REPLY_LINE_MAX_AUTH);
 }
 
 void smtp_reply_parser_deinit(struct smtp_reply_parser *p)
 {
     bytes_buf_deinit(&p->line);
     bytes_buf_deinit(&p->lines);
+    bytes_buf_deinit(&p->hidden);
 }
 
 bool smtp_reply_parser_is_empty(const struct smtp_reply_parser *p)
@@ -76,14 +78,31 @@ static void mend_utf8(char *s)
     }
 }
 
+/* Some servers say what they were given. Nobody shall read a password in an answer, a log or a diagnosis, so it ends
+ * here, whatever the command was. */
+static struct bytes_view hide_secrets(struct smtp_reply_parser *p)
+{
+    if (!secrets_are_in(p->secrets, bytes_buf_view(&p->lines), false))
+        return bytes_buf_view(&p->lines);
+    p->hidden.n = 0;
+    bytes_buf_add(&p->hidden, p->lines.p, p->lines.n);
+    if (p->hidden.failed)
+        return bytes_view_str("***\n");
+    p->hidden.n = secrets_mask(p->secrets, p->hidden.p, p->hidden.n, false);
+    return bytes_buf_view(&p->hidden);
+}
+
 static void finish(struct smtp_reply_parser *p, struct smtp_reply *out)
 {
-    const char *at = p->lines.p, *end = at + p->lines.n;
+    const char *at, *end;
 
     memset(out, 0, sizeof(*out));
     out->code = p->code;
     out->n_lines = p->n_lines;
     out->lines = bytes_buf_view(&p->lines);
+    out->shown = hide_secrets(p);
+    at = out->shown.p;
+    end = at + out->shown.n;
     while (at < end) {
         const char *lf = memchr(at, '\n', (size_t)(end - at));
         size_t n = (size_t)(lf - at), k = enhanced_length(at, n, p->code);

@@ -44,6 +44,7 @@ struct smtp_session *smtp_session_new(const struct smtp_session_params *p)
         return NULL;
     }
     smtp_reply_parser_init(&s->parser);
+    s->parser.secrets = p->secrets;
     bytes_queue_init(&s->out, OUTPUT_MAX);
     return s;
 }
@@ -233,7 +234,6 @@ static void closing(struct smtp_session *s, const struct smtp_awaited *a, const 
     struct smtp_outcome o;
 
     classify_reply(session_steps[a->step].stage, session_steps[a->step].name, r, &o);
-    session_hide_echo(s, &o);
     session_drop_output(s);
     session_die(s, &o);
 }

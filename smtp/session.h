@@ -22,6 +22,7 @@ struct smtp_session_params {            /* strings are borrowed for the session'
     const char *ehlo_name;              /* FQDN or address literal */
     enum smtp_tls_mode tls_mode;
     const char *user, *password;        /* NULL user: no AUTH wanted */
+    const struct secrets *secrets;      /* of these, to be hidden in outcomes; may be NULL */
     struct smtp_timeouts timeouts;
     size_t one_flight_max;              /* bodies up to this go in one flight with their envelope; 0: never */
     uint32_t one_flight_idle;           /* ms since the last reply: only a session used this recently may do that */

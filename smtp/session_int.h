@@ -180,7 +180,6 @@ void session_die(struct smtp_session *s, const struct smtp_outcome *why);
 void session_die_local(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
 /* The same, but the oldest mail goes on to its own end first. The first reason counts. */
 void session_must_die(struct smtp_session *s, enum outcome_code code, enum stage stage, const char *reason);
-void session_hide_echo(const struct smtp_session *s, struct smtp_outcome *o);  /* no credentials in o->text */
 void session_put(struct smtp_session *s, const char *p, size_t n);
 bool session_is_gone(const struct smtp_session *s, const struct session_mail *m);      /* the whole body left */
 #define SESSION_OUTPUT_LOW (64 * 1024)

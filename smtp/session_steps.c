@@ -14,8 +14,6 @@
 #define ORCPT_TYPE "rfc822;"
 #define ORCPT_MAX 500                   /* RFC 3461 §4.2: of the value, encoded */
 
-#define ECHO_MIN 8                      /* so many octets of a secret in a reply are no chance */
-
 #define TIMEOUT(field) offsetof(struct smtp_timeouts, field)
 
 static bool is_ok(const struct smtp_reply *r)
@@ -28,49 +26,11 @@ static void put_str(struct smtp_session *s, const char *text)
     session_put(s, text, strlen(text));
 }
 
-/* All of the secret, or ECHO_MIN octets of it: an echo may be cut, by the server or by us. */
-static bool shows(const char *text, const struct bytes_buf *secret)
-{
-    size_t text_n = strlen(text), n = secret->n < ECHO_MIN ? secret->n : ECHO_MIN;
-
-    for (size_t i = 0; n && i + n <= text_n; i++)
-        if (memmem(secret->p, secret->n, text + i, n))
-            return true;
-    return false;
-}
-
-/* Some servers answer AUTH with what they were given. Nobody shall read a password in an error or a log. */
-void session_hide_echo(const struct smtp_session *s, struct smtp_outcome *o)
-{
-    struct sasl_credentials c = {s->p.user, s->p.password};
-    struct bytes_buf secrets[3];
-    bool echoes;
-
-    if (!s->mechanism || o->stage != STAGE_AUTH)
-        return;
-    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
-        bytes_buf_init(&secrets[i], SMTP_REPLY_LINE_MAX_AUTH);
-        bytes_buf_reserve(&secrets[i], 1024);
-    }
-    bytes_buf_add_str(&secrets[0], s->p.password);
-    crypto_base64(bytes_view_str(s->p.password), &secrets[1]);
-    sasl_respond(s->mechanism, &c, 0, &secrets[2]);
-    echoes = shows(o->text, &secrets[0]) || shows(o->text, &secrets[1]) || shows(o->text, &secrets[2]);
-    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
-        if (secrets[i].p)
-            crypto_cleanse(secrets[i].p, secrets[i].n);
-        bytes_buf_deinit(&secrets[i]);
-    }
-    if (echoes)
-        snprintf(o->text, sizeof(o->text), "(hidden: the reply repeats the credentials)");
-}
-
 static void refuse_login(struct smtp_session *s, enum smtp_step step, const struct smtp_reply *r)
 {
     struct smtp_outcome o;
 
     classify_reply(session_steps[step].stage, session_steps[step].name, r, &o);
-    session_hide_echo(s, &o);
     put_str(s, "QUIT\r\n");             /* nobody waits for its reply */
     session_die(s, &o);
 }

@@ -1,6 +1,7 @@
 #include "smtp/trace.h"
 
 #include "smtp/crypto.h"
+#include "smtp/secrets.h"
 
 #include <stdio.h>
 
@@ -9,6 +10,7 @@
 void trace_init(struct trace *t, void (*on_line)(void *, bool, const char *), void *ctx)
 {
     memset(t, 0, sizeof(*t));
+    bytes_buf_init(&t->reply, TRACE_REPLY_MAX);
     t->on_line = on_line;
     t->ctx = ctx;
 }
@@ -16,23 +18,15 @@ void trace_init(struct trace *t, void (*on_line)(void *, bool, const char *), vo
 void trace_deinit(struct trace *t)
 {
     crypto_cleanse(t->line, sizeof(t->line));
+    if (t->reply.p)
+        crypto_cleanse(t->reply.p, t->reply.cap);
+    bytes_buf_deinit(&t->reply);
 }
 
-void trace_hide(struct trace *t, const char *secret)
+void trace_hide(struct trace *t, const struct secrets *secrets, bool auth_text)
 {
-    if (secret && secret[0] && t->n_secrets < TRACE_SECRETS_MAX)
-        t->secrets[t->n_secrets++] = secret;
-}
-
-/* All of a short secret, or so many octets of a long one: an echo may be cut, by the server or by us. */
-bool trace_repeats(struct bytes_view text, struct bytes_view secret)
-{
-    size_t n = secret.n < TRACE_ECHO_MIN ? secret.n : TRACE_ECHO_MIN;
-
-    for (size_t i = 0; n && i + n <= text.n; i++)
-        if (memmem(secret.p, secret.n, text.p + i, n))
-            return true;
-    return false;
+    t->secrets = secrets;
+    t->auth_text = auth_text;
 }
 
 /* ---- showing ---- */
@@ -47,43 +41,70 @@ static void show(struct trace *t, bool from_client, const char *line)
         t->on_line(t->ctx, from_client, line);
 }
 
+/* text has room for a NUL behind it. */
+static void show_clean(struct trace *t, bool from_client, char *text, size_t n)
+{
+    bool utf8 = bytes_is_utf8(bytes_view(text, n));
+    char behind = text[n];
+
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c == 0x7F || (c > 0x7F && !utf8))
+            text[i] = '?';
+    }
+    text[n] = '\0';
+    show(t, from_client, text);
+    text[n] = behind;
+}
+
+/* A reply is shown when it is complete, as an echo may begin on one line and end on the next. */
+void trace_flush(struct trace *t)
+{
+    char *at = t->reply.p, *end;
+    size_t n = secrets_mask(t->secrets, at, t->reply.n, true);
+
+    for (end = at + n; at < end;) {
+        char *lf = memchr(at, '\n', (size_t)(end - at));
+        size_t len = lf ? (size_t)(lf - at) : (size_t)(end - at);
+        show_clean(t, false, at, len);
+        at += len + 1;
+    }
+    if (t->reply.p)
+        crypto_cleanse(t->reply.p, t->reply.n);
+    t->reply.n = 0;
+}
+
 void trace_note(struct trace *t, const char *what)
 {
     char line[TRACE_LINE_MAX];
 
+    trace_flush(t);
     snprintf(line, sizeof(line), "* %.500s", what);
+    secrets_mask_str(t->secrets, line);
     show(t, true, line);
 }
 
-/* A very short password is in many an innocent line: it counts only where it would be repeated. */
-static bool repeats_any(const struct trace *t, struct bytes_view text, bool at_auth)
+static void mark_cut(struct trace_line *l)
 {
-    for (unsigned i = 0; i < t->n_secrets; i++) {
-        struct bytes_view secret = bytes_view_str(t->secrets[i]);
-        if ((at_auth || secret.n >= TRACE_ECHO_MIN) && trace_repeats(text, secret))
-            return true;
-    }
-    return false;
-}
-
-static void show_clean(struct trace *t, bool from_client, bool at_auth, struct trace_line *l)
-{
-    struct bytes_view text = bytes_view(l->p, l->n);
-    bool utf8 = bytes_is_utf8(text);
-
-    if (repeats_any(t, text, at_auth)) {
-        show(t, from_client, "*** (hidden: it repeats the credentials)");
-        return;
-    }
-    for (size_t i = 0; i < l->n; i++) {
-        unsigned char c = (unsigned char)l->p[i];
-        if (c < 0x20 || c == 0x7F || (c > 0x7F && !utf8))
-            l->p[i] = '?';
-    }
     if (l->over)
         memcpy(l->p + l->n - 3, "...", 3);
-    l->p[l->n] = '\0';
-    show(t, from_client, l->p);
+}
+
+static void show_command(struct trace *t, struct trace_line *l)
+{
+    mark_cut(l);
+    show_clean(t, true, l->p, secrets_mask(t->secrets, l->p, l->n, false));
+}
+
+/* RFC 5321 §4.2.1: the last line of a reply has no hyphen behind its code. */
+static void add_reply_line(struct trace *t, const char *p, size_t n)
+{
+    if (t->reply.n + n + 1 > TRACE_REPLY_MAX)
+        trace_flush(t);
+    bytes_buf_add(&t->reply, p, n);
+    bytes_buf_add_char(&t->reply, '\n');
+    if (n < 4 || p[3] != '-' || t->reply.failed)
+        trace_flush(t);
 }
 
 static bool begins(const struct trace_line *l, const char *word)
@@ -139,7 +160,7 @@ static void client_line(struct trace *t, struct trace_line *l)
         t->mode = TRACE_AUTH;
     } else {
         t->mode = begins(l, "DATA") && l->n == 4 ? TRACE_DATA_ASKED : TRACE_COMMANDS;
-        show_clean(t, true, false, l);
+        show_command(t, l);
         if (begins(l, "BDAT "))
             t->chunk_left = chunk_size(l);
     }
@@ -157,32 +178,34 @@ static void body_line(struct trace *t, const struct trace_line *l)
 }
 
 /* A challenge may hold what the client said before (SCRAM), and a refusal what it was given. */
-static void auth_reply_line(struct trace *t, struct trace_line *l)
+static void auth_reply_line(struct trace *t, const struct trace_line *l)
 {
     char line[32];
     bool challenge = begins(l, "334");
 
     if (!challenge && l->n > 3 && l->p[3] != '-')
         t->mode = TRACE_COMMANDS;
-    if (!challenge && t->n_secrets) {
-        show_clean(t, false, true, l);
+    if (!challenge && t->auth_text) {
+        add_reply_line(t, l->p, l->n);
         return;
     }
     snprintf(line, sizeof(line), "%s ***", challenge ? "334" : "(reply to AUTH)");
     if (!challenge && l->n >= 3 && l->p[0] >= '2' && l->p[0] <= '5')
         snprintf(line, sizeof(line), "%.3s ***", l->p);
+    trace_flush(t);
     show(t, false, line);
 }
 
 static void server_line(struct trace *t, struct trace_line *l)
 {
+    mark_cut(l);
     if (t->mode == TRACE_AUTH) {
         auth_reply_line(t, l);
         return;
     }
     if (t->mode == TRACE_DATA_ASKED && begins(l, "354") && (l->n == 3 || l->p[3] == ' '))
         t->mode = TRACE_BODY;
-    show_clean(t, false, false, l);
+    add_reply_line(t, l->p, l->n);
 }
 
 static void end_line(struct trace *t, bool from_client)
@@ -191,6 +214,8 @@ static void end_line(struct trace *t, bool from_client)
 
     if (l->n && l->p[l->n - 1] == '\r')
         l->n--;
+    if (from_client)
+        trace_flush(t);
     if (!from_client)
         server_line(t, l);
     else if (t->mode == TRACE_BODY)

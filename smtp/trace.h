@@ -1,12 +1,15 @@
 #ifndef SMTP_TRACE_H
 #define SMTP_TRACE_H
 /* What of a conversation may be shown: whole lines, redacted and bounded. Pure. A trace never holds a credential, a
- * SASL challenge or response, or a mail's text. Feed it plain text in the order it was sent and received. */
+ * SASL challenge or response, or a mail's text; what repeats a secret that was named is shown as ***. Feed it plain
+ * text in the order it was sent and received. */
 #include "smtp/bytes.h"
 
 #define TRACE_LINE_MAX 512              /* octets of a line that are shown */
 #define TRACE_LINES_MAX 400             /* of one trace */
-#define TRACE_SECRETS_MAX 4
+#define TRACE_REPLY_MAX 65536           /* octets of a reply that are held until it is complete */
+
+struct secrets;
 
 struct trace {
     void (*on_line)(void *ctx, bool from_client, const char *line);     /* without the line's end; lent */
@@ -20,18 +23,16 @@ struct trace {
     enum trace_mode { TRACE_COMMANDS, TRACE_AUTH, TRACE_DATA_ASKED, TRACE_BODY } mode;
     uint64_t chunk_left;                /* octets of a BDAT chunk still to be passed over */
     uint64_t body_octets;
-    const char *secrets[TRACE_SECRETS_MAX];
-    unsigned n_secrets;
+    struct bytes_buf reply;             /* its lines, each with LF, while more are to come */
+    const struct secrets *secrets;
+    bool auth_text;
 };
 
 void trace_init(struct trace *t, void (*on_line)(void *, bool, const char *), void *ctx);
 void trace_deinit(struct trace *t);     /* wipes what was begun */
-/* Lent until deinit. Lines that repeat TRACE_ECHO_MIN octets of one are not shown. When none was named, the text of
- * replies to AUTH is not shown either: some servers answer with what they were given. */
-void trace_hide(struct trace *t, const char *secret);
+/* Lent until deinit. auth_text: the text of replies to AUTH is shown too; else their code is. */
+void trace_hide(struct trace *t, const struct secrets *secrets, bool auth_text);
 void trace_feed(struct trace *t, bool from_client, struct bytes_view bytes);
+void trace_flush(struct trace *t);      /* no more is to come: shows the lines of a reply that was not complete */
 void trace_note(struct trace *t, const char *what);     /* "TLSv1.3, …": not a line of the conversation; as "* …" */
-
-#define TRACE_ECHO_MIN 8                /* so many octets of a secret in a text are no chance */
-bool trace_repeats(struct bytes_view text, struct bytes_view secret);
 #endif

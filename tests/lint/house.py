@@ -49,7 +49,7 @@ LIBC = set("""assert.h ctype.h endian.h errno.h fcntl.h float.h getopt.h inttype
 
 PURE = [f"smtp/{name}.{suffix}" for suffix in "ch" for name in
         ("bytes", "address", "address_list", "raw", "reply", "ehlo", "outcome", "classify", "sasl", "session*", "dot",
-         "mime*", "idn", "mail", "trace")]
+         "mime*", "idn", "mail", "secrets", "trace")]
 NOT_IN_PURE = ("sys/*", "netinet/*", "arpa/*", "net/*", "netdb.h", "poll.h", "time.h", "unistd.h", "pthread.h",
                "signal.h", "openssl/*")
 PURE_CALLS = re.compile(r"(?<![\w.>])(fopen|printf|fprintf|puts|fputs|fwrite|perror|getenv|time|gettimeofday)\s*\(")

@@ -1,5 +1,7 @@
 #include "tests/unit/conversation.h"
 
+#include "smtp/secrets.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,7 @@ struct run {
     struct smtp_outcome dead;
     bool doubted;
     struct smtp_proofs proofs;
+    struct secrets *secrets;
     char *big;
     unsigned line;
     char where[400];
@@ -276,6 +279,7 @@ static void begin(struct run *r)
 
     smtp_session_free(r->s);
     params.proofs = &r->proofs;
+    params.secrets = r->secrets;
     r->s = smtp_session_new(&params);
     smtp_session_start(r->s, r->now);
 }
@@ -346,6 +350,7 @@ static void run_once(const struct conversation *c, bool pipelined, bool bytewise
     struct smtp_event ev;
     const char *at = c->script;
 
+    r.secrets = secrets_new(c->params.user, c->params.password);
     bytes_queue_init(&r.written, 0);
     bytes_buf_init(&r.said, 0);
     begin(&r);
@@ -365,6 +370,7 @@ static void run_once(const struct conversation *c, bool pipelined, bool bytewise
     ck_assert_msg(!bytes_queue_len(&r.written), "%s: the client wrote more: \"%.60s\"", r.where,
                   bytes_queue_view(&r.written).p);
     smtp_session_free(r.s);
+    secrets_free(r.secrets);
     bytes_queue_deinit(&r.written);
     bytes_buf_deinit(&r.said);
     free(r.big);

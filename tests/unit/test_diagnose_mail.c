@@ -48,7 +48,7 @@ START_TEST(auth_echo_is_hidden)
     run_lines(lines);
     expect_failure(OUTCOME_AUTH_FAILED, DIAGNOSE_STEP_AUTH);
     ck_assert_ptr_null(memmem(d, sizeof(*d), PLAIN_BASE64, 10));
-    expect_in(d->outcome.text, "hidden");
+    expect_in(d->outcome.text, "no such: ***");
 }
 END_TEST
 

@@ -72,20 +72,26 @@ static const struct conversation login[] = {
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nx wait 1999\n! nothing\nx wait 1\n! dead timeout not_sent auth\n"},
     {"421 at AUTH", BOTH, AUTH,
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 421 4.7.0 AGFubgBzZWNyZXQ=\n! dead service_closing not_sent auth\n"
-                                   "! text (hidden: the reply repeats the credentials)\n"},
+                                   "! text ***\n"},
     {"the line of AUTH comes back", BOTH, AUTH,
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 501 what is AUTH PLAIN AGFubgBzZWNyZXQ=?\nC: QUIT\n"
                                    "! dead auth_failed not_sent auth\n"
-                                   "! text (hidden: the reply repeats the credentials)\n"},
+                                   "! text what is AUTH PLAIN ***\n"},
     {"a piece of the line of AUTH comes back", BOTH, AUTH,
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 bad AGFubgBzZWN...\nC: QUIT\n! dead auth_failed not_sent auth\n"
-                                   "! text (hidden: the reply repeats the credentials)\n"},
+                                   "! text bad ***\n"},
     {"the password comes back", BOTH, AUTH,
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 secret is wrong\nC: QUIT\n! dead auth_failed not_sent auth\n"
-                                   "! text (hidden: the reply repeats the credentials)\n"},
+                                   "! text *** is wrong\n"},
     {"nothing comes back", BOTH, AUTH,
      SECURE("S: 250-AUTH PLAIN\n") "C: *\nS: 535 5.7.8 Authentication credentials invalid\nC: QUIT\n"
                                    "! dead auth_failed not_sent auth\n! text Authentication credentials invalid\n"},
+    {"the banner repeats the password", BOTH, AUTH,
+     "S: 554 not with the password secret\nC: QUIT\n! dead banner_rejected not_sent banner\n"
+     "! text not with the password ***\n"},
+    {"EHLO repeats the password", LOCK_STEP, AUTH,
+     SECURE("S: 250-AUTH secret c2VjcmV0\n") "C: QUIT\n! dead auth_mechanism_unsupported not_sent auth\n"
+                                             "! text relay AUTH *** *** HELP\n"},
     {"530 at MAIL", LOCK_STEP, BARE,
      READY("") "> mail\nC: MAIL FROM:<a@x>\nS: 530 5.7.0 authenticate first\nx close\n"
                "! done auth_required not_sent mail\nC: RSET\n! dead connection_closed not_sent mail\n"},
