@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@
 #define FLUSH_ROUNDS 64
 #define PATIENCE_US 100000
 #define LOOK_MS 1000
+#define LATE_LOOK_MS 20
 #define PLAIN_MS 2000                   /* for a client that asked in plain HTTP to read that it must not, and leave */
 
 enum phase {
@@ -49,6 +51,7 @@ struct http_conn {
     struct http_tls_session *tls;       /* or NULL */
     enum phase phase;
     size_t uri_n, received, dropped, received_before;
+    size_t late_end, received_late;     /* what lay at the socket when the time was up counts: up to here */
     uint64_t due;                       /* what is allowed to take until then */
     struct loop_timer timer;            /* may be set earlier than due: it then only looks again */
     struct http_conn *prev, *next;      /* waiting, or finished */
@@ -223,6 +226,26 @@ static void look_soon(struct http_conn *k)
         loop_timer_set(l, &k->timer, loop_now(l) + LOOK_MS);
 }
 
+/* What came in time may not be read yet: this process was stopped, or busy. So what lies at the socket at the first
+ * late look is still read, for as long as that goes on, and no more. */
+static bool is_reading_on(struct http_conn *k)
+{
+    int unread = 0;
+
+    if (k->late_end) {
+        if (k->received == k->received_late || k->received >= k->late_end)
+            return false;
+    } else if (ioctl(fd_of(k), FIONREAD, &unread) < 0 || unread <= 0) {
+        return false;
+    } else {
+        k->late_end = k->received + (size_t)unread;
+    }
+    k->received_late = k->received;
+    loop_timer_set(k->server->http->loop, &k->timer, loop_now(k->server->http->loop) + LATE_LOOK_MS);
+    k->server->pending = true;
+    return true;
+}
+
 static void on_due(struct loop_timer *t)
 {
     struct http_conn *k = (struct http_conn *)(void *)((char *)t - offsetof(struct http_conn, timer));
@@ -231,6 +254,8 @@ static void on_due(struct loop_timer *t)
 
     if (k->phase == PHASE_WAITING || k->phase == PHASE_PAUSED)
         return;                         /* suspended: the owner goes on or answers; the next due is set then */
+    if (is_late && awaits && is_reading_on(k))
+        return;
     if (!is_late && !(awaits && has_left_upload(k))) {
         loop_timer_set(s->http->loop, &k->timer, k->due);
         if (awaits)
@@ -536,7 +561,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
     free_answer(&k->r.answer);
     memset(&k->r, 0, sizeof(k->r));
     k->phase = PHASE_IDLE;
-    k->received = k->dropped = k->received_before = 0;
+    k->received = k->dropped = k->received_before = k->late_end = k->received_late = 0;
     k->raw_status = 0;
     set_due(k, k->server->p.idle_ms);
 }

@@ -92,19 +92,20 @@ void diagnose_dial(const struct resolve_address *v, size_t n, uint32_t ms, const
     for (size_t i = 0; i < n; i++)
         start(&v[i], &out[i]);
     while (running) {
-        bool over = clock_us() >= until || is_canceled(l);
+        bool over = clock_us() >= until || is_canceled(l);     /* read first: what came while we were stopped is in time */
+        int ready;
         running = false;
         for (size_t i = 0; i < n; i++) {
-            if (out[i].fd >= 0 && out[i].error == EINPROGRESS && over)
-                finish(&out[i], is_canceled(l) ? ECANCELED : ETIMEDOUT, began);
             p[i] = (struct pollfd){.fd = out[i].error == EINPROGRESS ? out[i].fd : -1, .events = POLLOUT};
             running |= p[i].fd >= 0;
         }
-        if (!running || poll(p, (nfds_t)n, slice_ms(until)) <= 0)
-            continue;
-        for (size_t i = 0; i < n; i++)
+        ready = running ? poll(p, (nfds_t)n, over ? 0 : slice_ms(until)) : -1;
+        for (size_t i = 0; i < n && ready >= 0; i++) {
             if (p[i].fd >= 0)
                 look(&out[i], p[i].revents, began);
+            if (over && out[i].fd >= 0 && out[i].error == EINPROGRESS)
+                finish(&out[i], is_canceled(l) ? ECANCELED : ETIMEDOUT, began);
+        }
     }
 }
 
@@ -246,11 +247,15 @@ static enum diagnose_io wait_for(struct diagnose_conn *c, short events, uint64_t
     struct pollfd p = {.fd = c->fd, .events = events};
 
     for (;;) {
+        bool over;
+        int n;
         if (is_canceled(c->limits))
             return give_up(c, DIAGNOSE_IO_CANCELED, "the run was canceled");
-        if (poll(&p, 1, slice_ms(until_us)) > 0)
+        over = clock_us() >= until_us;
+        n = poll(&p, 1, slice_ms(until_us));
+        if (n > 0)
             return DIAGNOSE_IO_OK;
-        if (clock_us() >= until_us)
+        if (n == 0 && over)             /* the clock is read first: what came while we were stopped is in time */
             return give_up(c, DIAGNOSE_IO_TIMEOUT, "no answer in time");
     }
 }

@@ -12,12 +12,19 @@
 /* The event loop: one epoll set, one heap of timers, one mailbox. */
 
 #define BATCH 256
+#define PAUSE_MS 1000                   /* so late, the process did not run: SIGSTOP, a freezer, a stopped machine */
+#define GRACE_MS 200                    /* for what the peers said meanwhile: it is here, or on its way again */
 #define TO_WAKE_MAX 16
 
 struct loop {
     int epfd, evfd;
     atomic_bool stopping;
     uint64_t now;
+    uint64_t looked_at;                 /* everything that was ready then has been handed out */
+    uint64_t grace_until;               /* after a pause, timers wait until then */
+    bool has_grace;                     /* one at a time, or whoever is always late would never see a timer */
+    size_t n_io;                        /* descriptors that are added */
+    unsigned full_batches;              /* in a row: there may be more that is ready */
     struct loop_timer **heap;           /* heap[0] is due first; t->slot - 1 is its index */
     size_t heap_n, heap_cap;
     struct epoll_event batch[BATCH];
@@ -85,7 +92,10 @@ int loop_add(struct loop *l, struct loop_io *io, uint32_t events)
     struct epoll_event ev = {.events = events, .data.ptr = io};
 
     io->events = events;
-    return epoll_ctl(l->epfd, EPOLL_CTL_ADD, io->fd, &ev);
+    if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, io->fd, &ev) < 0)
+        return -1;
+    l->n_io++;
+    return 0;
 }
 
 int loop_mod(struct loop *l, struct loop_io *io, uint32_t events)
@@ -100,7 +110,8 @@ int loop_mod(struct loop *l, struct loop_io *io, uint32_t events)
 
 void loop_del(struct loop *l, struct loop_io *io)
 {
-    epoll_ctl(l->epfd, EPOLL_CTL_DEL, io->fd, NULL);
+    if (epoll_ctl(l->epfd, EPOLL_CTL_DEL, io->fd, NULL) == 0)
+        l->n_io--;
     for (int i = l->batch_at; i < l->batch_n; i++)
         if (l->batch[i].data.ptr == io)
             l->batch[i].events = 0;     /* the owner may free io now */
@@ -171,15 +182,6 @@ void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due)
     heap_up(l, l->heap_n++, t);
 }
 
-static void run_timers(struct loop *l)
-{
-    while (l->heap_n && l->heap[0]->due <= l->now) {
-        struct loop_timer *t = l->heap[0];
-        loop_timer_clear(l, t);
-        t->on_timer(t);
-    }
-}
-
 /* ---- mailbox ---- */
 
 static void wake(struct loop *l)
@@ -248,18 +250,79 @@ void loop_set_before_wait(struct loop *l, int (*before_wait)(void *ctx), void *c
     l->before_wait_ctx = ctx;
 }
 
+/* Input goes before time. A timer may only ring when whatever was ready at that time has been handed out: a reply that
+ * came within its limit lies in the socket while this process is stopped, or busy with others. So timers are run up to
+ * looked_at, the clock before epoll_wait was asked, and never up to the clock behind it. After a pause they wait a
+ * moment longer: what a peer sent to a stopped virtual machine comes again, and what is answered now needs a round
+ * trip. */
+static void note_pause(struct loop *l, uint64_t now, uint64_t awaited)
+{
+    if (now <= awaited + PAUSE_MS || l->has_grace)
+        return;
+    l->has_grace = true;
+    l->grace_until = now + GRACE_MS;
+}
+
+static int run_hook(const struct loop *l)
+{
+    return l->before_wait ? l->before_wait(l->before_wait_ctx) : -1;
+}
+
+static uint64_t next_due(const struct loop *l)
+{
+    uint64_t due = l->heap_n ? l->heap[0]->due : UINT64_MAX;
+
+    return due < l->grace_until ? l->grace_until : due;
+}
+
 static int wait_ms(struct loop *l)
 {
-    int hook = l->before_wait ? l->before_wait(l->before_wait_ctx) : -1;
-    uint64_t now = clock_us() / 1000, left;
+    int hook = run_hook(l);
+    uint64_t due, left;
 
     wake_others(l);
+    l->looked_at = clock_us() / 1000;
+    note_pause(l, l->looked_at, l->now);
     if (!l->heap_n)
         return hook;
-    left = l->heap[0]->due > now ? l->heap[0]->due - now : 0;
+    due = next_due(l);
+    left = due > l->looked_at ? due - l->looked_at : 0;
     if (left > 60000)
         left = 60000;
     return hook >= 0 && (uint64_t)hook < left ? hook : (int)left;
+}
+
+/* Waits at most `ms` (-1: for ever); the number of events, 0 when there are none. -1: epoll failed. */
+static int look(struct loop *l, int ms)
+{
+    int n = epoll_wait(l->epfd, l->batch, BATCH, ms);
+
+    if (n < 0 && errno != EINTR)
+        return -1;
+    l->now = clock_us() / 1000;
+    if (ms >= 0)
+        note_pause(l, l->now, l->looked_at + (uint64_t)ms);
+    if (n < 0)
+        l->looked_at = 0;               /* stopped and continued: nothing was looked at */
+    if (n == BATCH && ++l->full_batches <= l->n_io / BATCH)
+        l->looked_at = 0;               /* epoll shows in turn what is ready; the others come next */
+    else
+        l->full_batches = 0;
+    return n < 0 ? 0 : n;
+}
+
+static void run_timers(struct loop *l)
+{
+    if (l->looked_at >= l->grace_until)
+        l->has_grace = false;
+    if (!l->heap_n || next_due(l) > l->looked_at)
+        return;
+    run_hook(l);                        /* what came may have left work for it: libmicrohttpd has sockets of its own */
+    while (l->heap_n && l->heap[0]->due <= l->looked_at) {
+        struct loop_timer *t = l->heap[0];
+        loop_timer_clear(l, t);
+        t->on_timer(t);
+    }
 }
 
 static void run_batch(struct loop *l)
@@ -283,14 +346,14 @@ static void run_batch(struct loop *l)
 int loop_run(struct loop *l)
 {
     running = l;
+    l->now = clock_us() / 1000;
     while (!atomic_load(&l->stopping)) {
-        int n = epoll_wait(l->epfd, l->batch, BATCH, wait_ms(l));
-        if (n < 0 && errno != EINTR) {
+        l->batch_n = look(l, wait_ms(l));
+        if (l->batch_n < 0) {
+            l->batch_n = 0;
             running = NULL;
             return -1;
         }
-        l->now = clock_us() / 1000;
-        l->batch_n = n > 0 ? n : 0;
         run_batch(l);
         run_timers(l);
     }

@@ -2,7 +2,10 @@
 #define SMTP_LOOP_H
 /* An event loop: epoll, timers, and a mailbox with an eventfd. It knows no SMTP; api/ and service/ may use it too.
  * What a loop owns, no other thread touches: every function here but loop_post and loop_stop is for the loop's own
- * thread (or before loop_run). Callbacks run on the loop's thread. Times are milliseconds of CLOCK_MONOTONIC. */
+ * thread (or before loop_run). Callbacks run on the loop's thread. Times are milliseconds of CLOCK_MONOTONIC.
+ *
+ * Input goes before time: a timer rings once everything has been handed out that was ready when it became due, also
+ * when the process was stopped in between. After a pause of a second or more all timers wait another 200 ms. */
 #include "smtp/bytes.h"
 
 struct loop;
@@ -48,8 +51,8 @@ void loop_timer_clear(struct loop *l, struct loop_timer *t);
 /* any thread; order is kept per sender. Wakes the loop at most once a batch */
 void loop_post(struct loop *l, struct loop_msg *m);
 
-/* Called each time before the loop would wait: work that is done once a batch (MHD_run, flushing). Returns the
- * longest wait it allows in ms, -1 for any. One hook a loop. */
+/* Called each time before the loop would wait, and before timers ring: work that is done once a batch (MHD_run,
+ * flushing). Returns the longest wait it allows in ms, -1 for any. One hook a loop. */
 void loop_set_before_wait(struct loop *l, int (*before_wait)(void *ctx), void *ctx);
 
 uint64_t loop_now(const struct loop *l);                        /* ms, read once per wake-up */

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* The event loop: descriptors, timers, letters, and what may be done from inside a callback. The test has its own
- * clock. */
+ * clock, and may stop the process (as far as the loop can tell) while epoll_wait waits. */
 
 static struct loop *loop;
 static time_t ahead;                    /* seconds the clock is ahead; atomic access */
@@ -26,6 +26,15 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 
     ts->tv_sec += __atomic_load_n(&ahead, __ATOMIC_SEQ_CST);
     return rc;
+}
+
+static int (*in_wait)(void);           /* called with each epoll_wait; -2: go on and wait, else what it returns */
+
+int epoll_wait(int fd, struct epoll_event *events, int max, int ms)
+{
+    int rc = in_wait ? in_wait() : -2;
+
+    return rc == -2 ? (int)syscall(SYS_epoll_pwait, fd, events, max, ms, NULL, 0) : rc;
 }
 
 static void set_up(void)
@@ -295,6 +304,208 @@ START_TEST(a_letter_writes_a_letter)
 }
 END_TEST
 
+/* ---- a process that is stopped ---- */
+
+#define SOCKETS 300
+
+static struct loop_io sockets[SOCKETS];
+static int far_ends[SOCKETS], waits, bytes_read, read_at_ring, hook_work, hook_done, second;
+static bool is_interrupted;
+
+static void jump(int seconds)
+{
+    __atomic_add_fetch(&ahead, seconds, __ATOMIC_SEQ_CST);
+}
+
+static void write_byte(int i)
+{
+    ck_assert_int_eq(write(far_ends[i], "x", 1), 1);
+}
+
+static void on_byte(struct loop_io *io, uint32_t events)
+{
+    char byte;
+
+    (void)events;
+    ck_assert_int_eq(read(io->fd, &byte, 1), 1);
+    bytes_read++;
+    if (second) {                       /* the process is stopped in a callback */
+        write_byte(second);
+        second = 0;
+        jump(10);
+    }
+    hook_work++;
+}
+
+static void add_sockets(int n)
+{
+    for (int i = 0; i < n; i++) {
+        int fds[2];
+        pair(fds);
+        sockets[i] = (struct loop_io){.fd = fds[0], .on_ready = on_byte};
+        far_ends[i] = fds[1];
+        ck_assert_int_eq(loop_add(loop, &sockets[i], EPOLLIN), 0);
+    }
+}
+
+static void on_ring(struct loop_timer *t)
+{
+    (void)t;
+    read_at_ring = bytes_read;
+    loop_stop(loop);
+}
+
+/* The number of octets that were read before the timer rang. */
+static int run_until_ring(uint64_t ms)
+{
+    static struct loop_timer t = {.on_timer = on_ring};
+
+    loop_timer_set(loop, &t, loop_now(loop) + ms);
+    ck_assert_int_eq(loop_run(loop), 0);
+    in_wait = NULL;
+    return read_at_ring;
+}
+
+static int stopped_in_wait(void)
+{
+    if (waits++)
+        return -2;
+    write_byte(0);
+    jump(10);
+    errno = EINTR;
+    return is_interrupted ? -1 : 0;     /* or its time was up meanwhile */
+}
+
+START_TEST(input_of_a_pause_comes_before_timers)
+{
+    add_sockets(1);
+    is_interrupted = _i;
+    in_wait = stopped_in_wait;
+    ck_assert_int_eq(run_until_ring(2000), 1);
+}
+END_TEST
+
+START_TEST(a_pause_in_a_callback)
+{
+    add_sockets(2);
+    second = 1;
+    write_byte(0);
+    ck_assert_int_eq(run_until_ring(2000), 2);
+}
+END_TEST
+
+static int stopped_before_wait(void)
+{
+    if (!waits++)
+        jump(10);
+    return -2;
+}
+
+START_TEST(more_is_ready_than_fits_a_batch)
+{
+    add_sockets(SOCKETS);
+    for (int i = 0; i < SOCKETS; i++)
+        write_byte(i);
+    in_wait = stopped_before_wait;
+    ck_assert_int_eq(run_until_ring(2000), SOCKETS);
+}
+END_TEST
+
+/* The same, and no second of pause: only the order helps. */
+START_TEST(a_timer_is_behind_all_that_is_ready)
+{
+    add_sockets(SOCKETS);
+    for (int i = 0; i < SOCKETS; i++)
+        write_byte(i);
+    ck_assert_int_eq(run_until_ring(0), SOCKETS);
+}
+END_TEST
+
+/* A hook that waits for sockets of its own, as libmicrohttpd does. */
+static int hook_with_sockets(void *ctx)
+{
+    (void)ctx;
+    hook_done = hook_work;
+    return -1;
+}
+
+static void on_ring_look_at_hook(struct loop_timer *t)
+{
+    on_ring(t);
+    read_at_ring = hook_done;
+}
+
+START_TEST(the_hook_comes_before_timers)
+{
+    struct loop_timer t = {.on_timer = on_ring_look_at_hook};
+
+    add_sockets(1);
+    loop_set_before_wait(loop, hook_with_sockets, NULL);
+    write_byte(0);
+    loop_timer_set(loop, &t, loop_now(loop));
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_int_eq(read_at_ring, 1);
+}
+END_TEST
+
+static int late_input(void)
+{
+    if (waits == 0)
+        jump(10);
+    if (waits == 2)
+        write_byte(0);
+    waits++;
+    return waits == 1 ? 0 : -2;
+}
+
+START_TEST(a_pause_gives_a_moment_more)
+{
+    struct loop_timer early = {.on_timer = on_again};
+
+    rings = 4;                          /* it would stop the loop */
+    add_sockets(1);
+    in_wait = late_input;
+    loop_timer_set(loop, &early, loop_now(loop) + 1000);
+    ck_assert_int_eq(loop_run(loop), 0);
+    in_wait = NULL;
+    ck_assert_int_eq(bytes_read, 1);
+    ck_assert_int_gt(waits, 2);
+}
+END_TEST
+
+static int always_late(void)
+{
+    jump(2);
+    return ++waits < 1000 ? 0 : -2;
+}
+
+START_TEST(whoever_is_always_late_has_timers)
+{
+    in_wait = always_late;
+    run_until_ring(1);
+    ck_assert_int_lt(waits, 10);
+}
+END_TEST
+
+static void on_byte_again(struct loop_io *io, uint32_t events)
+{
+    (void)io;
+    (void)events;
+    bytes_read++;
+}
+
+/* Sockets that are always ready, more than fit in a batch. */
+START_TEST(endless_input_does_not_keep_timers)
+{
+    add_sockets(SOCKETS);
+    for (int i = 0; i < SOCKETS; i++) {
+        sockets[i].on_ready = on_byte_again;
+        write_byte(i);
+    }
+    ck_assert_int_lt(run_until_ring(0), 10 * SOCKETS);
+}
+END_TEST
+
 /* ---- the rest ---- */
 
 static int hooks;
@@ -362,6 +573,14 @@ int main(void)
     tcase_add_test(t, letters_keep_each_senders_order);
     tcase_add_test(t, letters_before_the_stop_are_read);
     tcase_add_test(t, a_letter_writes_a_letter);
+    tcase_add_loop_test(t, input_of_a_pause_comes_before_timers, 0, 2);
+    tcase_add_test(t, a_pause_in_a_callback);
+    tcase_add_test(t, more_is_ready_than_fits_a_batch);
+    tcase_add_test(t, a_timer_is_behind_all_that_is_ready);
+    tcase_add_test(t, the_hook_comes_before_timers);
+    tcase_add_test(t, a_pause_gives_a_moment_more);
+    tcase_add_test(t, whoever_is_always_late_has_timers);
+    tcase_add_test(t, endless_input_does_not_keep_timers);
     tcase_add_test(t, the_hook_limits_the_wait);
     tcase_add_test(t, a_signal_handler_stops_it);
     srunner_run_all(r, CK_ENV);
