@@ -10,7 +10,7 @@
 
 struct conn;
 
-#define CONN_CIPHER_MAX (64 * 1024)
+#define CONN_CIPHER_MAX (16 * 1024)     /* of one turn: a peer that says much in small records has to wait for others */
 #define CONN_PLAIN_MAX (16 * 1024)
 struct conn_buffers {                   /* one a loop: what is read is fed on before the next read */
     char cipher[CONN_CIPHER_MAX];       /* bytes of the socket */

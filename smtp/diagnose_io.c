@@ -14,6 +14,7 @@
 
 /* poll(2) with deadlines: what a diagnosis does with sockets, one call after the other. */
 
+#define LATE_LOOKS_MAX 16               /* at what lay there at the end of a limit; an endless drip ends */
 #define SLICE_MS 100                    /* so often a wait looks whether the run was canceled */
 
 /* ---- time ---- */
@@ -92,7 +93,8 @@ void diagnose_dial(const struct resolve_address *v, size_t n, uint32_t ms, const
     for (size_t i = 0; i < n; i++)
         start(&v[i], &out[i]);
     while (running) {
-        bool over = clock_us() >= until || is_canceled(l);     /* read first: what came while we were stopped is in time */
+        /* Read first: what came while we were stopped is in time. */
+        bool over = clock_us() >= until || is_canceled(l);
         int ready;
         running = false;
         for (size_t i = 0; i < n; i++) {
@@ -251,11 +253,12 @@ static enum diagnose_io wait_for(struct diagnose_conn *c, short events, uint64_t
         int n;
         if (is_canceled(c->limits))
             return give_up(c, DIAGNOSE_IO_CANCELED, "the run was canceled");
-        over = clock_us() >= until_us;
+        over = clock_us() >= until_us;  /* read first: what came while we were stopped is in time */
         n = poll(&p, 1, slice_ms(until_us));
-        if (n > 0)
+        c->late_looks = over ? c->late_looks + 1 : 0;
+        if (n > 0 && c->late_looks <= LATE_LOOKS_MAX)
             return DIAGNOSE_IO_OK;
-        if (n == 0 && over)             /* the clock is read first: what came while we were stopped is in time */
+        if (n >= 0 && over)
             return give_up(c, DIAGNOSE_IO_TIMEOUT, "no answer in time");
     }
 }

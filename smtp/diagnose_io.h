@@ -47,6 +47,7 @@ struct diagnose_conn {
     char in[8192];                      /* plain text received; [off, n) is not eaten yet */
     size_t off, n;
     char cipher[16384];                 /* lent to tls */
+    unsigned late_looks;                /* in a row, after a limit */
     char why[200];                      /* of the last call that was not OK; printable */
 };
 

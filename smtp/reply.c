@@ -8,8 +8,8 @@ void smtp_reply_parser_init(struct smtp_reply_parser *p)
 {
     memset(p, 0, sizeof(*p));
     bytes_buf_init(&p->line, SMTP_REPLY_LINE_MAX_AUTH + 1);
-    bytes_buf_init(&p->lines, (size_t)SMTP_REPLY_LINES_MAX * SMTP_REPLY_LINE_MAX_AUTH);
-    bytes_buf_init(&p->hidden, (size_t)SMTP_REPLY_LINES_MAX * SMTP_REPLY_LINE_MAX_AUTH);
+    bytes_buf_init(&p->lines, SMTP_REPLY_MAX + SMTP_REPLY_LINES_MAX);
+    bytes_buf_init(&p->hidden, SMTP_REPLY_MAX + SMTP_REPLY_LINES_MAX);
 }
 
 void smtp_reply_parser_deinit(struct smtp_reply_parser *p)
@@ -139,6 +139,10 @@ static int take_line(struct smtp_reply_parser *p, struct bytes_view line, const 
     }
     if (++p->n_lines > SMTP_REPLY_LINES_MAX) {
         *why_out = "a reply has more than 100 lines";
+        return -1;
+    }
+    if (p->lines.n + line.n > SMTP_REPLY_MAX) {
+        *why_out = "a reply is larger than 64 KiB";
         return -1;
     }
     p->code = code;

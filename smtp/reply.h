@@ -7,6 +7,7 @@
 #define SMTP_REPLY_LINE_MAX 4096        /* octets, CRLF included */
 #define SMTP_REPLY_LINE_MAX_AUTH 12288  /* RFC 4954 §4: long SASL challenges */
 #define SMTP_REPLY_LINES_MAX 100
+#define SMTP_REPLY_MAX 65536            /* octets of all texts of one reply */
 
 struct smtp_reply {
     int code;                           /* 200 … 559 */

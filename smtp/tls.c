@@ -18,6 +18,8 @@
 
 #define PINS_MAX 32
 #define TICKETS_MAX 16                  /* of one relay; a server gives two at a time */
+#define BARREN_MAX 64                   /* records and messages without data that a peer may send between our writes */
+#define HANDSHAKE_RECORDS_MAX 2048      /* the longest chain of certificates (100 KB) in records of 50 octets */
 #define TICKET_SECONDS 3600             /* a certificate revoked or expired meanwhile counts again after that */
 
 struct tls_context {
@@ -42,10 +44,52 @@ struct tls {
     char first[TLS_FIRST_MAX];
     size_t n_first;
     bool eof, handshaken, dead;
+    unsigned records;                   /* received in the handshake */
+    unsigned barren;                    /* received since our last write and not made up for by data */
     bool client_cert_asked;
     bool has_failure, has_verdict;      /* verdict: what would have been the failure without ctx->inspect */
     struct smtp_outcome failure, verdict;
 };
+
+/* ---- what carries nothing ---- */
+
+/* Key updates, tickets, requests to renegotiate, warnings and empty records cost us much more than the peer, and there
+ * is no end to them: RFC 8446 §4.6.3 sets no limit. Some are in order, more than that keeps a loop from its other
+ * sessions. */
+static bool is_flooding(const struct tls *t)
+{
+    return t->barren > BARREN_MAX || (!t->handshaken && t->records > HANDSHAKE_RECORDS_MAX);
+}
+
+static void on_message(int is_write, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
+{
+    struct tls *t = SSL_get_app_data(ssl);
+
+    (void)version;
+    (void)p;
+    (void)n;
+    (void)arg;
+    if (is_write || !t)
+        return;
+    if (!t->handshaken)
+        t->records += type == SSL3_RT_HEADER;
+    else if (type == SSL3_RT_HEADER || type == SSL3_RT_HANDSHAKE)       /* a record may hold many messages */
+        t->barren++;
+}
+
+static void set_flood(struct tls *t)
+{
+    char reason[120];
+
+    if (t->handshaken)
+        snprintf(reason, sizeof(reason), "The peer sent more than %d TLS records without data in a row", BARREN_MAX);
+    else
+        snprintf(reason, sizeof(reason), "The peer sent more than %d TLS records in its handshake",
+                 HANDSHAKE_RECORDS_MAX);
+    outcome_set_local(&t->failure, t->handshaken ? OUTCOME_PROTOCOL_ERROR : OUTCOME_TLS_HANDSHAKE_FAILED, STAGE_TLS,
+                      DELIVERY_NOT_SENT, reason);
+    t->has_failure = true;
+}
 
 /* ---- the BIO ---- */
 
@@ -57,6 +101,10 @@ static int bio_read(BIO *bio, char *buf, int cap)
     size_t n = from.n < (size_t)cap ? from.n : (size_t)cap;
 
     BIO_clear_retry_flags(bio);
+    if (is_flooding(t)) {               /* no more records are taken; status_of says why */
+        BIO_set_retry_read(bio);
+        return -1;
+    }
     if (!n) {
         if (!t->eof)
             BIO_set_retry_read(bio);
@@ -274,6 +322,7 @@ static struct tls_context *context_new(const SSL_METHOD *method, bool server)
         tls_context_free(c);
         return NULL;
     }
+    SSL_CTX_set_msg_callback(c->ssl, on_message);
     SSL_CTX_set_security_level(c->ssl, 2);
     SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -575,6 +624,10 @@ static enum tls_status status_of(struct tls *t, int ret)
     case SSL_ERROR_NONE:
         return TLS_OK;
     case SSL_ERROR_WANT_READ:
+        if (is_flooding(t)) {
+            set_flood(t);
+            return die(t, TLS_FAILED);
+        }
         return t->left.failed ? die(t, TLS_FAILED) : TLS_WANT_READ;
     case SSL_ERROR_ZERO_RETURN:
         return die(t, TLS_CLOSED);
@@ -608,11 +661,15 @@ enum tls_status tls_handshake(struct tls *t)
 
 enum tls_status tls_read(struct tls *t, char *buf, size_t cap, size_t *n_out)
 {
+    enum tls_status status;
+
     *n_out = 0;
     if (t->dead)
         return dead_status(t);
     ERR_clear_error();
-    return status_of(t, SSL_read_ex(t->ssl, buf, cap, n_out));
+    status = status_of(t, SSL_read_ex(t->ssl, buf, cap, n_out));
+    t->barren = t->barren > *n_out ? t->barren - (unsigned)*n_out : 0;
+    return status;
 }
 
 bool tls_has_more(const struct tls *t)
@@ -627,6 +684,7 @@ enum tls_status tls_write(struct tls *t, struct bytes_view plain)
     if (!t->handshaken)
         unreachable("tls_write before the handshake");
     ERR_clear_error();
+    t->barren = 0;
     while (plain.n) {
         size_t n = 0;
         enum tls_status status = status_of(t, SSL_write_ex(t->ssl, plain.p, plain.n, &n));

@@ -59,7 +59,8 @@ void tls_get_facts(const struct tls *t, struct tls_facts *out);
 /* After TLS_FAILED or TLS_CLOSED: stage tls, delivery not_sent, `reason` with names and dates, and the code:
  * tls_version_unsupported, tls_cert_*, tls_pin_mismatch, tls_client_cert_rejected (in TLS 1.3 known at the first read
  * only), tls_closed, tls_on_plaintext_port (the peer's first bytes are printable text), else tls_handshake_failed; and
- * protocol_error when a record is broken after the handshake. */
+ * protocol_error when a record is broken after the handshake, or when the peer sends more than 64 records without data
+ * (key updates, tickets, warnings …) between two calls of tls_write. */
 void tls_get_failure(const struct tls *t, struct smtp_outcome *out);
 
 /* inspect: true when the certificate is good; else *out is the outcome that ends a handshake without `inspect`. */

@@ -123,6 +123,27 @@ START_TEST(test_lines_limit)
 }
 END_TEST
 
+/* Each line adds its text and an LF; the last one may bring the reply to 64 KiB, with its code. */
+START_TEST(test_size_limit)
+{
+    size_t n = 16 * SMTP_REPLY_LINE_MAX, text = SMTP_REPLY_LINE_MAX - 6 + 1, last = SMTP_REPLY_MAX - 16 * text + 2;
+    char *p = malloc(n + 256);
+    struct smtp_reply r;
+
+    memset(p, 'x', n + 256);
+    for (int i = 0; i <= 16; i++) {
+        char *line = p + i * SMTP_REPLY_LINE_MAX;
+        size_t line_n = i < 16 ? SMTP_REPLY_LINE_MAX : last;
+        memcpy(line, i < 16 ? "250-" : "250 ", 4);
+        memcpy(line + line_n - 2, "\r\n", 2);
+    }
+    ck_assert_int_eq(feed_in_pieces(p, n + last, 4096, &r), 1);
+    memcpy(p + n + last - 2, "x\r\n", 3);
+    ck_assert_int_eq(feed_in_pieces(p, n + last + 1, 4096, &r), -1);
+    free(p);
+}
+END_TEST
+
 START_TEST(test_text_is_cut_between_characters)
 {
     struct smtp_reply r;
@@ -198,6 +219,7 @@ int main(void)
     tcase_add_test(tc, test_nul_is_broken);
     tcase_add_test(tc, test_line_limit);
     tcase_add_test(tc, test_lines_limit);
+    tcase_add_test(tc, test_size_limit);
     tcase_add_test(tc, test_text_is_cut_between_characters);
     tcase_add_test(tc, test_ehlo);
     tcase_add_loop_test(tc, test_dot_over_borders, 0, (int)ARRAY_LEN(dots));
