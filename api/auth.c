@@ -5,6 +5,7 @@
 #include "api/rate.h"
 #include "service/config.h"
 #include "smtp/crypto.h"
+#include "smtp/idn.h"
 #include "smtp/loop.h"
 
 #include <stdatomic.h>
@@ -205,6 +206,8 @@ static bool is_allowed_host(const struct auth *a, struct bytes_view host)
 {
     static const char *const local[] = {"localhost", "127.0.0.1", "[::1]"};
     struct bytes_view bare = without_port(host);
+
+    bare.n -= idn_root_dot(bare);       /* http://localhost.:8587/ */
 
     for (size_t i = 0; i < ARRAY_LEN(local); i++)
         if (bytes_equal_nocase(bare, bytes_view_str(local[i])))

@@ -49,8 +49,8 @@ static void add_url(struct walk *w)
     bool literal = strchr(g->host, ':') != NULL;
     char url[300];
 
-    snprintf(url, sizeof(url), "%s://%s%s%s:%u%s", g->tls_mode == SMTP_TLS_IMPLICIT ? "smtps" : "smtp",
-             literal ? "[" : "", g->host, literal ? "]" : "", g->port,
+    snprintf(url, sizeof(url), "%s://%s%s%s%s:%u%s", g->tls_mode == SMTP_TLS_IMPLICIT ? "smtps" : "smtp",
+             literal ? "[" : "", g->host, literal ? "]" : "", g->host_is_rooted ? "." : "", g->port,
              g->tls_mode == SMTP_TLS_NONE ? "?tls=none" : "");
     add(w, "url", url, NULL);
 }

@@ -214,6 +214,7 @@ static int from_host(struct command *c)
     }
     c->relay.name = "default";          /* as which it may be configured */
     c->relay.host = c->url.host;
+    c->relay.host_is_rooted = c->url.host_is_rooted;
     c->relay.user = c->url.user;
     c->relay.password = c->url.password;
     c->relay.tls_mode = c->url.tls_mode;

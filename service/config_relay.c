@@ -143,6 +143,7 @@ static void take_url(struct config_relay *r, struct config_url *u)
 {
     free(r->host);
     r->host = u->host;
+    r->c.host_is_rooted = u->host_is_rooted;
     u->host = NULL;
     if (!r->user && u->user) {
         r->user = u->user;
@@ -190,12 +191,14 @@ static void check_login(const struct config_relay *r, const char *where, struct 
 
 static void take_ehlo_name(struct config_relay *r, const char *where, struct config_errors *errors)
 {
+    struct bytes_view name = bytes_view_str(r->ehlo_name ? r->ehlo_name : "");
     const char *why;
     char *ascii;
 
     if (!r->ehlo_name || r->ehlo_name[0] == '[')        /* an address literal, RFC 5321 §4.1.3 */
         return;
-    if (idn_to_ascii(bytes_view_str(r->ehlo_name), &ascii, &why) != 0) {
+    name.n -= idn_root_dot(name);       /* RFC 5321 §4.1.2: Domain ends in a label */
+    if (idn_to_ascii(name, &ascii, &why) != 0) {
         option_error(errors, where, "ehlo_name: \"%s\" is not a host name: %s", r->ehlo_name, why);
         return;
     }

@@ -108,6 +108,8 @@ static bool read_name(struct bytes_view host, struct config_url *u, char why_out
 
     if (memchr(host.p, ':', host.n))
         return fail(why_out, "an IPv6 address must stand in brackets, as in smtp://[2001:db8::1]:587");
+    u->host_is_rooted = idn_root_dot(host);
+    host.n -= u->host_is_rooted;
     if (idn_to_ascii(host, &u->host, &why) == 0)
         return true;
     snprintf(why_out, 200, "the host is not a name: %s", why);

@@ -7,6 +7,7 @@
 
 struct config_url {
     char *user, *password, *host;       /* owned; user and password may be NULL */
+    bool host_is_rooted;                /* it ended in a dot, which host is without */
     uint16_t port;                      /* 0: not given */
     enum smtp_tls_mode tls_mode;
 };

@@ -1,5 +1,6 @@
 #include "smtp/conn_int.h"
 
+#include "smtp/idn.h"
 #include "smtp/list.h"
 
 #include <ctype.h>
@@ -94,8 +95,10 @@ static bool is_loopback(const struct resolve_address *a)
 
 static const char only_loopback[] = "tls: none is allowed for loopback addresses only";
 
-static bool is_fqdn(const char *name)
+static bool is_fqdn(char *name)
 {
+    if (idn_root_dot(bytes_view_str(name)))
+        name[strlen(name) - 1] = '\0';  /* RFC 5321 §4.1.2: Domain ends in a label */
     if (!strchr(name, '.') || name[0] == '.' || name[strlen(name) - 1] == '.')
         return false;
     for (const char *s = name; *s; s++)
@@ -264,6 +267,7 @@ static void on_answer(void *ctx, struct resolve_answer *a)
 struct conn *conn_open(const struct conn_params *p)
 {
     struct conn *c = calloc(1, sizeof(*c));
+    char host[256];
 
     if (!c)
         return NULL;
@@ -275,7 +279,8 @@ struct conn *conn_open(const struct conn_params *p)
     c->facts.started_us = clock_us();
     c->silent_at = UINT64_MAX;
     c->limit = conn_now(c) + p->config->dns_ms;
-    if (resolver_lookup(p->resolver, p->config->host, p->config->port, p->loop, on_answer, c) < 0) {
+    relay_settings_lookup_name(p->config, host);
+    if (resolver_lookup(p->resolver, host, p->config->port, p->loop, on_answer, c) < 0) {
         free(c);
         return NULL;
     }

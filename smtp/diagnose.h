@@ -150,6 +150,7 @@ struct diagnose_suggestion {
     bool changed;                       /* it differs from what was checked */
     bool login_checked;                 /* the credentials were taken in this run; else it is known up to EHLO */
     char host[256];
+    bool host_is_rooted;                /* to be written with the root's dot, as it was */
     uint16_t port;
     enum smtp_tls_mode tls_mode;
     bool has_user;                      /* as was configured */

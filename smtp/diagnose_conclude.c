@@ -15,6 +15,7 @@ static void from_config(struct diagnose_state *s)
     struct diagnose_suggestion *g = &s->d->suggestion;
 
     snprintf(g->host, sizeof(g->host), "%s", s->d->host);
+    g->host_is_rooted = s->p->relay->host_is_rooted;
     g->port = s->d->port;
     g->tls_mode = s->d->tls_mode;
     g->has_user = s->p->relay->user != NULL;
@@ -70,6 +71,7 @@ static void from_names(struct diagnose_state *s)
             continue;
         g->known = g->changed = true;
         snprintf(g->host, sizeof(g->host), "%s", leaf->names[i]);
+        g->host_is_rooted = false;
         snprintf(g->why, sizeof(g->why), "The certificate is for %.120s, which leads to the same server (%s).",
                  leaf->names[i], s->d->address);
         return;

@@ -1,5 +1,6 @@
 #include "smtp/diagnose_io.h"
 
+#include "smtp/idn.h"
 #include "smtp/secrets.h"
 
 #include <arpa/inet.h>
@@ -463,8 +464,12 @@ void diagnose_ehlo_name(const struct diagnose_conn *c, const char *configured, c
     const char *dot;
     char text[64], name[256] = "";
 
-    if (!configured && gethostname(name, sizeof(name) - 1) == 0 && (dot = strchr(name, '.')) && dot != name && dot[1])
-        configured = name;
+    if (!configured && gethostname(name, sizeof(name) - 1) == 0) {
+        if (idn_root_dot(bytes_view_str(name)))
+            name[strlen(name) - 1] = '\0';
+        dot = strchr(name, '.');
+        configured = dot && dot != name && dot[1] ? name : NULL;
+    }
     if (configured) {
         snprintf(out, 256, "%s", configured);
         return;

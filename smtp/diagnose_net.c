@@ -95,9 +95,12 @@ static void take_addresses(struct diagnose_state *s, const struct resolve_answer
 
 bool diagnose_dns(struct diagnose_state *s)
 {
-    const char *host = s->p->only_address ? s->p->only_address : s->d->host;
+    char host[256];
     struct resolve_answer a;
 
+    relay_settings_lookup_name(s->p->relay, host);
+    if (s->p->only_address)
+        snprintf(host, sizeof(host), "%s", s->p->only_address);
     diagnose_resolve(host, s->d->port, s->p->relay->dns_ms ? s->p->relay->dns_ms : 5000, &s->limits, &a);
     s->d->dns_ms = diagnose_ms(s) - s->step->began_ms;
     if (!a.ok) {

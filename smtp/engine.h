@@ -12,7 +12,8 @@ struct engine;
 struct secrets;
 
 struct relay_config {                   /* strings are borrowed by whoever takes it, for the length of the call */
-    const char *name, *host;
+    const char *name, *host;            /* host: a name without the root's dot, or an IP address without brackets */
+    bool host_is_rooted;                /* the dot was there: the name is whole, and looked up with it */
     uint16_t port;
     enum smtp_tls_mode tls_mode;
     const char *user, *password;        /* NULL: no AUTH */
@@ -42,6 +43,8 @@ struct relay_settings *relay_settings_new(const struct relay_config *c) MUST_CHE
 struct relay_settings *relay_settings_ref(struct relay_settings *s);
 void relay_settings_unref(struct relay_settings *s);                    /* the last one cleanses and frees */
 bool relay_settings_equal(const struct relay_config *a, const struct relay_config *b);
+/* What the resolver is asked for: the host, with its dot. */
+void relay_settings_lookup_name(const struct relay_config *c, char out[256]);
 /* Can its authorities, revocation lists and pins be used? 0, or -1 with the reason. Reads the files. */
 int relay_settings_check(const struct relay_config *c, char err_out[200]) MUST_CHECK;
 

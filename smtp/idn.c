@@ -113,6 +113,11 @@ int idn_to_ascii(struct bytes_view domain, char **out, const char **why_out)
     return 0;
 }
 
+size_t idn_root_dot(struct bytes_view name)
+{
+    return name.n > 1 && name.p[name.n - 1] == '.';
+}
+
 const char *idn_library_version(void)
 {
     return "libidn2 " IDN2_VERSION;

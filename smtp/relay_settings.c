@@ -4,6 +4,7 @@
 #include "smtp/secrets.h"
 #include "smtp/tls.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,10 +96,16 @@ bool relay_settings_equal(const struct relay_config *a, const struct relay_confi
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         if (!same_string(get_string(a, i), get_string(b, i)))
             return false;
-    return a->port == b->port && a->tls_mode == b->tls_mode && a->max_sessions == b->max_sessions &&
-           a->min_idle == b->min_idle && a->pipeline_depth == b->pipeline_depth && a->trace == b->trace &&
-           a->loops == b->loops && a->mails_per_session == b->mails_per_session &&
-           a->one_flight_max == b->one_flight_max && a->extensions_off == b->extensions_off && same_times(a, b);
+    return a->host_is_rooted == b->host_is_rooted && a->port == b->port && a->tls_mode == b->tls_mode &&
+           a->max_sessions == b->max_sessions && a->min_idle == b->min_idle &&
+           a->pipeline_depth == b->pipeline_depth && a->trace == b->trace && a->loops == b->loops &&
+           a->mails_per_session == b->mails_per_session && a->one_flight_max == b->one_flight_max &&
+           a->extensions_off == b->extensions_off && same_times(a, b);
+}
+
+void relay_settings_lookup_name(const struct relay_config *c, char out[256])
+{
+    snprintf(out, 256, "%s%s", c->host, c->host_is_rooted ? "." : "");
 }
 
 int relay_settings_check(const struct relay_config *c, char err_out[200])

@@ -143,7 +143,9 @@ static void look_up(const char *host, struct resolve_answer *a)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
     uint64_t began = clock_us();
-    int rc = getaddrinfo(host, NULL, &hints, &list), error = errno;
+    /* RFC 6761 §6.3: localhost is this machine, with the root's dot too; in /etc/hosts it stands without. */
+    bool is_localhost = bytes_equal_nocase(bytes_view_str(host), bytes_view_str("localhost."));
+    int rc = getaddrinfo(is_localhost ? "localhost" : host, NULL, &hints, &list), error = errno;
 
     if (rc == 0 && list)
         fill(list, a);

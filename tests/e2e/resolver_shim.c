@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,7 +13,9 @@
  * late: 127.0.0.1 after more than a second; two: 127.0.0.2, then 127.0.0.1; both: ::1 and 127.0.0.1; split: one address
  * of the Internet and one of a private network.
  * With SHIM_PORT in the environment every other name is 127.0.0.1, and a connection to one of the ports of mail goes to
- * that port of 127.0.0.1, whatever the address: so a relay can be called smtp.gmail.com:587. */
+ * that port of 127.0.0.1, whatever the address: so a relay can be called smtp.gmail.com:587.
+ * With SHIM_DIR each name that is asked for becomes a line of the file "asked" there; while a file NAME.hangs is there
+ * a look-up of that name does not end, and with NAME.fails it ends with "try again". */
 
 typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 typedef int connector(int, const struct sockaddr *, socklen_t);
@@ -24,10 +27,37 @@ static int is_shim_name(const char *node)
     return n > suffix && strcmp(node + n - suffix, ".shim.invalid") == 0;
 }
 
+static int has_file(const char *dir, const char *node, const char *suffix)
+{
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/%s.%s", dir, node, suffix);
+    return access(path, F_OK) == 0;
+}
+
+/* True: it fails. */
+static int obey_files(const char *dir, const char *node)
+{
+    char path[1024];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/asked", dir);
+    f = fopen(path, "a");
+    if (f) {
+        fprintf(f, "%s\n", node);
+        fclose(f);
+    }
+    while (has_file(dir, node, "hangs"))
+        usleep(10000);
+    return has_file(dir, node, "fails");
+}
+
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
     lookup *real = (lookup *)dlsym(RTLD_NEXT, "getaddrinfo");
 
+    if (node && getenv("SHIM_DIR") && obey_files(getenv("SHIM_DIR"), node))
+        return EAI_AGAIN;
     if (node && strcmp(node, "nxdomain.shim.invalid") == 0)
         return EAI_NONAME;
     if (node && strcmp(node, "again.shim.invalid") == 0)

@@ -576,6 +576,8 @@ class TestBrowsers(Abuse):
             {"Host": "evil.example"},
             {"Host": "evil.example:8587"},
             {"Host": "localhost.evil.example"},
+            {"Host": "localhost..:8587"},
+            {"Host": "."},
             {"Host": "127.0.0.1.evil.example"},
             {"Host": "192.0.2.1"},
         ):
@@ -591,6 +593,7 @@ class TestBrowsers(Abuse):
             {"Host": "127.0.0.1"},
             {"Host": "[::1]:99"},
             {"Host": "LOCALHOST"},
+            {"Host": "localhost.:8587"},
             {"Host": "mailhatch.internal"},
             {"Authorization": "Bearer whatever"},
         ):

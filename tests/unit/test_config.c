@@ -513,7 +513,8 @@ END_TEST
 /* ---- URLs ---- */
 
 static const struct {
-    const char *url, *user, *password, *host;
+    const char *url, *user, *password;
+    const char *host;                   /* with a dot at its end: host_is_rooted */
     uint16_t port;
     enum smtp_tls_mode mode;
 } good_urls[] = {
@@ -529,6 +530,9 @@ static const struct {
     {"smtp://h/?tls=none", NULL, NULL, "h", 0, SMTP_TLS_NONE},
     {"smtp://b\xc3\xbc" "cher.example", NULL, NULL, "xn--bcher-kva.example", 0, SMTP_TLS_STARTTLS},
     {"smtp://u:p\xc3\xa4@h", "u", "p\xc3\xa4", "h", 0, SMTP_TLS_STARTTLS},
+    {"smtp://h.", NULL, NULL, "h.", 0, SMTP_TLS_STARTTLS},
+    {"smtps://u:p@Smtp.Example.ORG.:2465/", "u", "p", "smtp.example.org.", 2465, SMTP_TLS_IMPLICIT},
+    {"smtp://b\xc3\xbc" "cher.example.", NULL, NULL, "xn--bcher-kva.example.", 0, SMTP_TLS_STARTTLS},
 };
 
 static void assert_same(const char *is, const char *want)
@@ -540,12 +544,13 @@ static void assert_same(const char *is, const char *want)
 START_TEST(test_good_url)
 {
     struct config_url u;
-    char why[200];
+    char why[200], host[300];
 
     ck_assert_msg(config_url_parse(good_urls[_i].url, &u, why) == 0, "%s", why);
     assert_same(u.user, good_urls[_i].user);
     assert_same(u.password, good_urls[_i].password);
-    assert_same(u.host, good_urls[_i].host);
+    snprintf(host, sizeof(host), "%s%s", u.host, u.host_is_rooted ? "." : "");
+    assert_same(host, good_urls[_i].host);
     ck_assert_uint_eq(u.port, good_urls[_i].port);
     ck_assert_int_eq(u.tls_mode, good_urls[_i].mode);
     config_url_deinit(&u);
@@ -583,6 +588,13 @@ static const char *const bad_urls[] = {
     "smtp://h\r\n",
     "smtp://a b",
     "smtp://a..b",
+    "smtp://a..",
+    "smtp://.",
+    "smtp://..",
+    "smtp://.a",
+    "smtp://.:25",
+    "smtp://127.0.0.1.",
+    "smtp://[::1].",
     "smtp://-a.b",
     "smtp://a_b/",
     "smtp://[::1",

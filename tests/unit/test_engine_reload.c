@@ -331,6 +331,9 @@ START_TEST(copies_and_equality)
         ++*(unsigned *)(void *)((char *)&c + numbers[i]);
         ck_assert(!relay_settings_equal(&s->c, &c));
     }
+    c = ec_config;
+    c.host_is_rooted = true;
+    ck_assert(!relay_settings_equal(&s->c, &c));
     relay_settings_unref(relay_settings_ref(s));
     relay_settings_unref(s);
     relay_settings_unref(NULL);
