@@ -82,7 +82,7 @@
     X(tls, WORD, tls, NULL, 0, 0, "starttls|implicit|none", 0, \
       "How TLS begins; wins over smtp:// in the url. none: only to this machine.") \
     X(ca_file, TEXT, ca_file, NULL, 0, 0, NULL, OPTION_FILE, \
-      "PEM file of the authorities to trust instead of the system's.") \
+      "PEM file of the authorities to trust instead of the system's; the relay's own certificate will do too.") \
     X(crl_file, TEXT, crl_file, NULL, 0, 0, NULL, OPTION_FILE, \
       "PEM file of revocation lists; certificates are then checked against them.") \
     X(pins, TEXT, pins, NULL, 0, 0, NULL, OPTION_PINS, \

@@ -379,9 +379,13 @@ static int set_trust(SSL_CTX *ssl, const struct tls_client_params *p, char err_o
 
     if (p->ca_pem)
         return add_trusted_pem(ssl, p->ca_pem, err_out);
-    if (p->ca_file)
+    if (p->ca_file) {
+        /* Put there by hand, each of them ends a chain, root or not: the server's own certificate, an intermediate.
+         * Set on the store, so that a diagnosis asks the same question. */
+        X509_STORE_set_flags(SSL_CTX_get_cert_store(ssl), X509_V_FLAG_PARTIAL_CHAIN);
         return SSL_CTX_load_verify_file(ssl, p->ca_file) == 1
             ? 0 : fail(err_out, "Cannot read CA certificates from", p->ca_file);
+    }
     if (SSL_CTX_load_verify_dir(ssl, dir && *dir ? dir : X509_get_default_cert_dir()) != 1)
         return fail(err_out, "Cannot use the system's CA directory", NULL);
     return 0;

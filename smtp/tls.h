@@ -14,7 +14,8 @@ struct tls;                             /* one connection's end */
 struct tls_client_params {
     const char *host;                   /* checked against the certificate's SAN only (dNSName, or iPAddress when
                                          * it is an IP); SNI unless it is an IP */
-    const char *ca_file;                /* NULL: the system's hashed CA directory, read lazily; else it replaces that */
+    const char *ca_file;                /* NULL: the system's hashed CA directory, read lazily; else it replaces that,
+                                         * and whatever stands in it is trusted, roots or not */
     const char *ca_pem;                 /* trust only this PEM text (the sandbox); wins over ca_file */
     const char *crl_file;               /* NULL: no revocation check; else of the leaf */
     const char *pins;                   /* NULL, or comma list of sha256/BASE64 of the SPKI; one must match the

@@ -79,5 +79,33 @@ class TestRootDot(Names):
             self.assertEqual(status, 2, err)
 
 
+class TestAnchors(Names):
+    """What stands in ca_file is trusted, whether it is a root or not; name and dates count all the same."""
+
+    def one(self, cert, anchor, code=None):
+        with Peer(cert=cert) as p, Gateway({"MAILHATCH_RELAY_CA_FILE": harness.cert_path(anchor + ".pem")},
+                                           relay=p.url()) as g:
+            answer = g.post(mail())
+            self.assertEqual(answer.code, code, repr(answer))
+            report = g.request("POST", "/v1/relays/default/diagnose", {}).json
+            self.assertEqual((report["ok"], report["code"]), (code is None, code), report["conclusion"])
+
+    def test_the_servers_own_certificate(self):
+        self.one("good", "good")
+
+    def test_an_intermediate(self):
+        for cert in ("chainless", "chained"):
+            self.one(cert, "inter")
+
+    def test_wrong_name(self):
+        self.one("wrongname", "wrongname", "tls_cert_name_mismatch")
+
+    def test_expired(self):
+        self.one("expired", "expired", "tls_cert_expired")
+
+    def test_another_one_of_the_same_authority(self):
+        self.one("good", "named", "tls_cert_untrusted")
+
+
 if __name__ == "__main__":
     unittest.main()

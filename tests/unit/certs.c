@@ -70,6 +70,16 @@ char *made_pem(const struct made *m)
     return taken(bio);
 }
 
+char *made_pem_file(const struct made *m)
+{
+    char path[] = "/tmp/mailhatch-pem-XXXXXX", *pem = made_pem(m);
+    FILE *f = fdopen(mkstemp(path), "w");
+
+    ck_assert(f && fputs(pem, f) >= 0 && fclose(f) == 0);
+    free(pem);
+    return strdup(path);
+}
+
 char *made_key_pem(const struct made *m)
 {
     BIO *bio = BIO_new(BIO_s_mem());

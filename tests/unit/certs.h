@@ -23,6 +23,7 @@ struct made_spec {
 void made_init(struct made *m, const struct made_spec *spec);
 void made_deinit(struct made *m);
 char *made_pem(const struct made *m);                                   /* caller frees */
+char *made_pem_file(const struct made *m);                              /* path of a temporary file, as below */
 char *made_key_pem(const struct made *m);
 void made_pin(const struct made *m, char out[64]);                      /* "sha256/…" */
 char *made_crl_file(const struct made *ca, const struct made *revoked); /* path of a temporary file,

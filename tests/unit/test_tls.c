@@ -91,25 +91,33 @@ static struct tls_context *client(const struct tls_client_params *p)
 
 struct trial {
     const struct made *leaf, *intermediate, *trusted;
-    const char *host, *pins, *crl_file;
+    const char *host, *pins, *crl_file, *ca_file;       /* ca_file: in place of `trusted` */
     int min_version, max_version;
     bool bytewise;
 };
+
+static struct tls_client_params params_of(const struct trial *f, const char *ca)
+{
+    return (struct tls_client_params){.host = f->host ? f->host : "mail.example.com", .ca_file = f->ca_file,
+                                      .ca_pem = f->ca_file ? NULL : ca, .pins = f->pins, .crl_file = f->crl_file};
+}
 
 /* The same server under `inspect`: the handshake ends, is not called verified, and the verdict is the failure. */
 static void expect_same_verdict(const struct trial *f, enum tls_status status, const struct smtp_outcome *failure)
 {
     char *ca = made_pem(f->trusted ? f->trusted : &root);
-    struct tls_context *c = client(&(struct tls_client_params){
-        .host = f->host ? f->host : "mail.example.com", .ca_pem = ca, .pins = f->pins, .crl_file = f->crl_file,
-        .inspect = true});
-    struct tls *t = tls_new(c);
+    struct tls_client_params p = params_of(f, ca);
+    struct tls_context *c;
+    struct tls *t;
     SSL_CTX *peer_ctx = peer_context(f->leaf, f->intermediate, f->min_version, f->max_version);
     SSL *peer = peer_new(peer_ctx);
     struct smtp_outcome verdict = {.code = OUTCOME_SENT};
     struct tls_facts facts;
     struct tls_chain *chain = calloc(1, sizeof(*chain));
 
+    p.inspect = true;
+    c = client(&p);
+    t = tls_new(c);
     if (shake(t, peer, f->bytewise) == TLS_OK) {
         ck_assert_int_eq(tls_get_verdict(t, &verdict), status == TLS_OK);
         tls_get_facts(t, &facts);
@@ -117,6 +125,7 @@ static void expect_same_verdict(const struct trial *f, enum tls_status status, c
         tls_get_chain(t, chain);
         ck_assert_uint_eq(chain->n, f->intermediate ? 2 : 1);
         ck_assert_uint_eq(strlen(chain->v[0].sha256), 64);
+        ck_assert(chain->trusted || status != TLS_OK);
     } else {
         tls_get_failure(t, &verdict);
     }
@@ -133,8 +142,8 @@ static void expect_same_verdict(const struct trial *f, enum tls_status status, c
 static enum tls_status try(const struct trial *f, struct smtp_outcome *out)
 {
     char *ca = made_pem(f->trusted ? f->trusted : &root);
-    struct tls_context *c = client(&(struct tls_client_params){
-        .host = f->host ? f->host : "mail.example.com", .ca_pem = ca, .pins = f->pins, .crl_file = f->crl_file});
+    struct tls_client_params p = params_of(f, ca);
+    struct tls_context *c = client(&p);
     struct tls *t = tls_new(c);
     SSL_CTX *peer_ctx = peer_context(f->leaf, f->intermediate, f->min_version, f->max_version);
     SSL *peer = peer_new(peer_ctx);
@@ -203,6 +212,43 @@ START_TEST(good_with_intermediate)
 
     LEAF_OF(&sub, .san = "DNS:mail.example.com");
     expect((struct trial){.leaf = &leaf, .intermediate = &sub}, OUTCOME_SENT, NULL);
+    made_deinit(&leaf);
+}
+END_TEST
+
+/* ---- anchors that are no roots ---- */
+
+static void expect_with(const struct made *anchor, struct trial f, enum outcome_code code, const char *reason)
+{
+    char *path = made_pem_file(anchor);
+
+    f.ca_file = path;
+    expect(f, code, reason);
+    unlink(path);
+    free(path);
+}
+
+START_TEST(ca_file_may_hold_what_is_no_root)
+{
+    struct made leaf, twin;
+
+    LEAF_OF(&sub, .san = "DNS:mail.example.com");
+    made_init(&twin, &(struct made_spec){.name = "mail.example.com", .san = "DNS:mail.example.com", .issuer = &sub});
+    expect_with(&leaf, (struct trial){.leaf = &leaf}, OUTCOME_SENT, NULL);
+    expect_with(&leaf, (struct trial){.leaf = &leaf, .intermediate = &sub}, OUTCOME_SENT, NULL);
+    expect_with(&sub, (struct trial){.leaf = &leaf}, OUTCOME_SENT, NULL);
+    expect_with(&sub, (struct trial){.leaf = &leaf, .intermediate = &sub}, OUTCOME_SENT, NULL);
+    expect_with(&root, (struct trial){.leaf = &leaf, .intermediate = &sub}, OUTCOME_SENT, NULL);
+    expect_with(&twin, (struct trial){.leaf = &leaf, .intermediate = &sub}, OUTCOME_TLS_CERT_UNTRUSTED, "issuer");
+    expect_with(&other_root, (struct trial){.leaf = &leaf}, OUTCOME_TLS_CERT_UNTRUSTED, "issuer");
+    expect_with(&leaf, (struct trial){.leaf = &leaf, .host = "mx.example.com"}, OUTCOME_TLS_CERT_NAME_MISMATCH, NULL);
+    made_deinit(&leaf);
+    made_deinit(&twin);
+    LEAF(.san = "DNS:mail.example.com", .from_s = -7200, .until_s = -3600);
+    expect_with(&leaf, (struct trial){.leaf = &leaf}, OUTCOME_TLS_CERT_EXPIRED, NULL);
+    made_deinit(&leaf);
+    LEAF(.san = "DNS:mail.example.com", .eku = "clientAuth");
+    expect_with(&leaf, (struct trial){.leaf = &leaf}, OUTCOME_TLS_CERT_UNTRUSTED, "purpose");
     made_deinit(&leaf);
 }
 END_TEST
@@ -800,6 +846,7 @@ END_TEST
 static void add_certificate_tests(TCase *t)
 {
     tcase_add_test(t, good_names);
+    tcase_add_test(t, ca_file_may_hold_what_is_no_root);
     tcase_add_test(t, good_with_intermediate);
     tcase_add_test(t, expired);
     tcase_add_test(t, not_yet_valid);
