@@ -364,6 +364,7 @@ static void write_per_relay(const struct metrics *m, const struct metrics_gauges
 
 static uint64_t get_opened(const struct engine_relay_stats *s) { return s->opened; }
 static uint64_t get_resumed(const struct engine_relay_stats *s) { return s->resumed; }
+static uint64_t get_old_address(const struct engine_relay_stats *s) { return s->old_address; }
 static uint64_t get_reused(const struct engine_relay_stats *s) { return s->reused; }
 static uint64_t get_stale(const struct engine_relay_stats *s) { return s->stale; }
 static uint64_t get_flights(const struct engine_relay_stats *s) { return s->flights; }
@@ -382,6 +383,8 @@ static void write_relays(const struct metrics *m, const struct metrics_gauges *g
             g->relays[r].connecting);
     write_per_relay(m, g, out, "sessions_opened_total", "counter", "SMTP sessions opened.", get_opened);
     write_per_relay(m, g, out, "sessions_resumed_total", "counter", "Of these, by a TLS ticket.", get_resumed);
+    write_per_relay(m, g, out, "sessions_old_address_total", "counter",
+                    "SMTP sessions opened at the last known address, as no name server answered.", get_old_address);
     write_per_relay(m, g, out, "session_reuse_total", "counter", "Mails sent on a session that was open already.",
                     get_reused);
     write_per_relay(m, g, out, "stale_sessions_total", "counter",

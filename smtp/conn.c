@@ -199,6 +199,16 @@ static void begin_talk(struct conn *c)
     smtp_session_start(c->session, conn_now(c));
 }
 
+static void fail_dialed(struct conn *c, const struct smtp_outcome *why)
+{
+    struct smtp_outcome o = *why;
+
+    if (c->facts.address_age_s)
+        snprintf(o.reason, sizeof(o.reason), "%.120s (an address of %u s ago: no name server answers now)", why->reason,
+                 c->facts.address_age_s);
+    conn_fail(c, &o);
+}
+
 static void on_dialed(void *ctx, const struct dial_result *r)
 {
     struct conn *c = ctx;
@@ -206,7 +216,7 @@ static void on_dialed(void *ctx, const struct dial_result *r)
     c->dial = NULL;
     c->facts.connect_us = (uint32_t)(clock_us() - c->facts.started_us);
     if (r->fd < 0) {
-        conn_fail(c, &r->failure);
+        fail_dialed(c, &r->failure);
         c->p.on_wake(c->p.ctx);
         return;
     }
@@ -249,6 +259,7 @@ static void on_answer(void *ctx, struct resolve_answer *a)
 
     c->lookup_runs = false;
     c->limit = UINT64_MAX;
+    c->facts.address_age_s = a->age_s;
     if (a->ok && c->p.config->tls_mode == SMTP_TLS_NONE)
         dp.n = keep_loopback(a);
     if (!a->ok) {

@@ -50,6 +50,7 @@ struct conn_event {
 
 struct conn_facts {
     char address[64];                   /* empty before the connection stands */
+    uint32_t address_age_s;             /* not 0: the name servers gave no answer, and this is from so long ago */
     bool has_tls, tls_verified, tls_resumed;
     char tls_version[12], tls_cipher[48];
     uint64_t started_us;

@@ -153,6 +153,7 @@ static void add_counters(struct engine_relay_stats *to, const struct engine_rela
 {
     to->opened += from->opened;
     to->resumed += from->resumed;
+    to->old_address += from->old_address;
     to->reused += from->reused;
     to->stale += from->stale;
     to->flights += from->flights;

@@ -100,6 +100,7 @@ struct engine_relay_stats {             /* a snapshot; counters since the engine
     unsigned idle, busy, connecting, waiting;
     bool circuit_open;
     uint64_t opened, resumed, reused, stale, flights, mails;    /* resumed: of the opened, by a TLS ticket */
+    uint64_t old_address;               /* of the opened: at addresses of before, as no name server answered */
 };
 /* any thread; counters survive all reloads */
 void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out);

@@ -225,6 +225,7 @@ static void on_ready(struct pool_conn *pc)
         atomic_store_explicit(&p->stats.circuit_until, 0, memory_order_relaxed);
         pool_count(&p->stats.opened, 1);
         pool_count(&p->stats.resumed, conn_facts(pc->conn)->tls_resumed);
+        pool_count(&p->stats.old_address, conn_facts(pc->conn)->address_age_s != 0);
         pool_mark_dirty(p);                  /* attempts held back by a failure may start now */
     }
     if (pc->state == POOL_CLEANING)
@@ -637,6 +638,7 @@ void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
         .circuit_open = atomic_load_explicit(&p->stats.circuit_until, memory_order_relaxed) > clock_us() / 1000,
         .opened = atomic_load_explicit(&p->stats.opened, memory_order_relaxed),
         .resumed = atomic_load_explicit(&p->stats.resumed, memory_order_relaxed),
+        .old_address = atomic_load_explicit(&p->stats.old_address, memory_order_relaxed),
         .reused = atomic_load_explicit(&p->stats.reused, memory_order_relaxed),
         .stale = atomic_load_explicit(&p->stats.stale, memory_order_relaxed),
         .flights = atomic_load_explicit(&p->stats.flights, memory_order_relaxed),

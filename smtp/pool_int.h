@@ -45,7 +45,7 @@ struct pool {
     bool dirty, draining, stopped;
     struct {
         _Atomic unsigned lengths[POOL_STATES], waiting, load;
-        _Atomic uint64_t circuit_until, opened, resumed, reused, stale, flights, mails;
+        _Atomic uint64_t circuit_until, opened, resumed, old_address, reused, stale, flights, mails;
     } stats;
 };
 

@@ -12,12 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Host names to addresses: getaddrinfo on threads of its own, with one look-up for many waiters and a small memory. */
+/* Host names to addresses: getaddrinfo on threads of its own, with one look-up for many waiters, a small memory, and
+ * the last good addresses for the time in which the name servers do not answer. */
 
-#define THREADS 2
+#define LOOKUPS_MAX 16                  /* at once: so many names may hang before others wait for them */
+#define THREADS_MAX (LOOKUPS_MAX + 1)   /* one looks at the clock for those who wait with old addresses at hand */
 #define NAMES_MAX 256
 #define KEEP_ANSWER_US (60 * 1000000ull)
-#define KEEP_FAILURE_US (5 * 1000000ull)
+#define KEEP_FAILURE_US (1 * 1000000ull)        /* a relay whose name is back is back */
+#define PATIENCE_US (1 * 1000000ull)    /* RFC 8767 §5: "client response timer"; then old addresses will do */
+#define KEEP_OLD_US (24 * 3600 * 1000000ull)    /* RFC 8767 §5: "between 1 and 3 days" */
+#define IDLE_US (5 * 1000000ull)        /* a thread without work ends */
 
 enum name_state { NAME_WAITING, NAME_RUNNING, NAME_KNOWN };
 
@@ -26,9 +31,12 @@ struct name {
     struct list_node node;
     char *host;
     enum name_state state;
-    uint64_t until_us;                  /* KNOWN: forgotten then */
+    uint64_t until_us;                  /* KNOWN: asked for after that, it is looked up again */
+    uint64_t asked_us;                  /* else: when this look-up was asked for first */
     struct waiter *waiters;
-    struct resolve_answer answer;       /* KNOWN: the addresses without port, or the failure */
+    struct resolve_answer answer;       /* of the last look-up: the addresses without port, or the failure */
+    struct resolve_answer good;         /* the last one with addresses; n is 0: there was none */
+    uint64_t good_us;                   /* when that came */
 };
 
 struct waiter {
@@ -40,12 +48,12 @@ struct waiter {
 
 struct resolver {
     pthread_mutex_t lock;               /* guards all below */
-    pthread_cond_t work;
+    pthread_cond_t work, left;          /* there is something to do; a thread has ended */
     struct list names;                  /* least recently asked first */
-    pthread_t threads[THREADS];
-    size_t n_threads;
-    size_t idle, waiting;               /* threads that wait for work; names that wait for a thread */
+    size_t n_threads, running;          /* all; those that are in getaddrinfo */
+    size_t waiting;                     /* names that wait for a thread */
     bool stopping;
+    bool abandoned;                     /* the last thread frees it */
 };
 
 /* ---- addresses ---- */
@@ -192,6 +200,7 @@ static void deliver(struct loop_msg *m)
 static void post(struct loop *loop, struct resolve_answer *to, const struct resolve_answer *from, uint16_t port)
 {
     to->ok = from->ok;
+    to->age_s = from->age_s;
     to->failure = from->failure;
     to->n = from->n;
     memcpy(to->v, from->v, from->n * sizeof(from->v[0]));
@@ -201,11 +210,11 @@ static void post(struct loop *loop, struct resolve_answer *to, const struct reso
     loop_post(loop, &to->msg);
 }
 
-static void answer_waiters(struct name *name)
+static void answer_waiters(struct name *name, const struct resolve_answer *with)
 {
     for (struct waiter *w = name->waiters, *next; w; w = next) {
         next = w->next;
-        post(w->loop, w->answer, &name->answer, w->port);
+        post(w->loop, w->answer, with, w->port);
         free(w);
     }
     name->waiters = NULL;
@@ -213,13 +222,19 @@ static void answer_waiters(struct name *name)
 
 /* ---- names ---- */
 
-static void name_free(struct name *name)
+static void drop_waiters(struct name *name)
 {
     for (struct waiter *w = name->waiters, *next; w; w = next) {
         next = w->next;
         free(w->answer);
         free(w);
     }
+    name->waiters = NULL;
+}
+
+static void name_free(struct name *name)
+{
+    drop_waiters(name);
     free(name->host);
     free(name);
 }
@@ -230,6 +245,25 @@ static void forget(struct resolver *r, struct name *name)
     name_free(name);
 }
 
+static bool has_old(const struct name *name, uint64_t now)
+{
+    return name->good.n && now - name->good_us < KEEP_OLD_US;
+}
+
+static const struct resolve_answer *old_answer(struct name *name, uint64_t now)
+{
+    name->good.age_s = (uint32_t)((now - name->good_us) / 1000000);
+    return &name->good;
+}
+
+/* KNOWN. A name server that says that there is no such name has answered: the old addresses are no longer its own. */
+static const struct resolve_answer *best_answer(struct name *name, uint64_t now)
+{
+    bool failed = !name->answer.ok && name->answer.failure.code != OUTCOME_DNS_NOT_FOUND;
+
+    return failed && has_old(name, now) ? old_answer(name, now) : &name->answer;
+}
+
 static struct name *find(struct resolver *r, const char *host)
 {
     uint64_t now = clock_us();
@@ -238,7 +272,7 @@ static struct name *find(struct resolver *r, const char *host)
     for (struct list_node *node = list_first(&r->names); node; node = next) {
         struct name *name = LIST_ITEM(node, struct name, node);
         next = list_next(&r->names, node);
-        if (name->state == NAME_KNOWN && name->until_us <= now)
+        if (name->state == NAME_KNOWN && name->until_us <= now && !has_old(name, now))
             forget(r, name);
         else if (bytes_equal_nocase(bytes_view_str(name->host), bytes_view_str(host)))
             return name;
@@ -272,69 +306,142 @@ static struct name *name_new(struct resolver *r, const char *host)
         free(name);
         return NULL;
     }
+    name->state = NAME_KNOWN;           /* for no time at all: the caller looks it up */
     list_add_last(&r->names, &name->node);
-    r->waiting++;
     return name;
 }
 
 /* ---- threads ---- */
 
-static struct name *next_work(struct resolver *r)
+static struct name *next_work(const struct resolver *r)
 {
     for (struct list_node *node = list_first(&r->names); node; node = list_next(&r->names, node)) {
         struct name *name = LIST_ITEM(node, struct name, node);
         if (name->state == NAME_WAITING)
-            return name;
+            return r->running < LOOKUPS_MAX ? name : NULL;
     }
     return NULL;
 }
 
+static void keep_answer(struct name *name, const struct resolve_answer *a)
+{
+    uint64_t now = clock_us();
+
+    name->state = NAME_KNOWN;
+    name->answer = *a;
+    name->until_us = now + (a->ok ? KEEP_ANSWER_US : KEEP_FAILURE_US);
+    if (a->ok || a->failure.code == OUTCOME_DNS_NOT_FOUND)
+        name->good = *a;
+    if (a->ok)
+        name->good_us = now;
+    answer_waiters(name, best_answer(name, now));
+}
+
 static void work_on(struct resolver *r, struct name *name)
 {
+    struct resolve_answer a = {.ok = false};
+
     r->waiting--;
-    name->state = NAME_RUNNING;         /* from here on nobody else touches host and answer, or forgets it */
+    r->running++;
+    name->state = NAME_RUNNING;         /* from here on nobody else forgets it */
     pthread_mutex_unlock(&r->lock);
-    look_up(name->host, &name->answer);
+    look_up(name->host, &a);
     pthread_mutex_lock(&r->lock);
-    name->state = NAME_KNOWN;
-    name->until_us = clock_us() + (name->answer.ok ? KEEP_ANSWER_US : KEEP_FAILURE_US);
-    if (!r->stopping)
-        answer_waiters(name);
+    r->running--;
+    if (r->stopping)
+        name_free(name);                /* resolver_free left it to us */
+    else
+        keep_answer(name, &a);
+}
+
+/* Who has waited for a moment gets the old addresses. Returns when the next one will have. */
+static uint64_t answer_impatient(struct resolver *r)
+{
+    uint64_t now = clock_us(), next = UINT64_MAX;
+
+    for (struct list_node *node = list_first(&r->names); node; node = list_next(&r->names, node)) {
+        struct name *name = LIST_ITEM(node, struct name, node);
+        if (name->state == NAME_KNOWN || !name->waiters || !has_old(name, now))
+            continue;
+        if (name->asked_us + PATIENCE_US <= now)
+            answer_waiters(name, old_answer(name, now));
+        else if (name->asked_us + PATIENCE_US < next)
+            next = name->asked_us + PATIENCE_US;
+    }
+    return next;
+}
+
+static void wait_until(struct resolver *r, uint64_t until_us)
+{
+    struct timespec t = {.tv_sec = (time_t)(until_us / 1000000), .tv_nsec = (long)(until_us % 1000000) * 1000};
+
+    pthread_cond_timedwait(&r->work, &r->lock, &t);
+}
+
+static void resolver_destroy(struct resolver *r)
+{
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->work);
+    pthread_cond_destroy(&r->left);
+    free(r);
 }
 
 static void *run(void *arg)
 {
     struct resolver *r = arg;
+    uint64_t ends = clock_us() + IDLE_US;
+    bool is_last;
 
     pthread_mutex_lock(&r->lock);
     while (!r->stopping) {
         struct name *name = next_work(r);
+        uint64_t next;
         if (name) {
             work_on(r, name);
+            ends = clock_us() + IDLE_US;
             continue;
         }
-        r->idle++;
-        pthread_cond_wait(&r->work, &r->lock);
-        r->idle--;
+        next = answer_impatient(r);
+        if (next == UINT64_MAX && clock_us() >= ends)
+            break;
+        wait_until(r, next != UINT64_MAX ? next : ends);
     }
+    r->n_threads--;
+    pthread_cond_broadcast(&r->left);
+    is_last = r->abandoned && !r->n_threads;
     pthread_mutex_unlock(&r->lock);
+    if (is_last)
+        resolver_destroy(r);
     return NULL;
 }
 
-/* A thread for one name more, when the idle ones have enough to do. Signals are for the main thread. */
-static int ensure_thread(struct resolver *r)
+static int start_thread(struct resolver *r)
 {
     sigset_t all, before;
+    pthread_attr_t attr;
+    pthread_t thread;
     int rc;
 
-    if (r->idle > r->waiting || r->n_threads == THREADS)
-        return 0;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&r->threads[r->n_threads], NULL, run, r);
+    pthread_sigmask(SIG_SETMASK, &all, &before);        /* signals are the main thread's */
+    rc = pthread_create(&thread, &attr, run, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc == 0)
-        r->n_threads++;
+    pthread_attr_destroy(&attr);
+    if (rc != 0)
+        return -1;
+    pthread_setname_np(thread, "resolver");
+    r->n_threads++;
+    return 0;
+}
+
+/* A thread for each name that waits, and one that can look at the clock. -1: there is none at all. */
+static int ensure_threads(struct resolver *r)
+{
+    while (r->n_threads < THREADS_MAX && r->n_threads - r->running < r->waiting + 1)
+        if (start_thread(r) < 0)
+            break;
     return r->n_threads ? 0 : -1;
 }
 
@@ -343,11 +450,16 @@ static int ensure_thread(struct resolver *r)
 struct resolver *resolver_new(void)
 {
     struct resolver *r = calloc(1, sizeof(*r));
+    pthread_condattr_t attr;
 
     if (!r)
         return NULL;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->work, NULL);
+    pthread_cond_init(&r->work, &attr);
+    pthread_cond_init(&r->left, &attr);
+    pthread_condattr_destroy(&attr);
     list_init(&r->names);
     return r;
 }
@@ -355,48 +467,75 @@ struct resolver *resolver_new(void)
 void resolver_free(struct resolver *r)
 {
     struct list_node *node;
+    bool is_last;
 
     if (!r)
         return;
     pthread_mutex_lock(&r->lock);
     r->stopping = true;
     pthread_cond_broadcast(&r->work);
+    while ((node = list_first(&r->names))) {
+        struct name *name = LIST_ITEM(node, struct name, node);
+        list_remove(&r->names, node);
+        drop_waiters(name);
+        if (name->state != NAME_RUNNING)
+            name_free(name);            /* else its thread does, whenever getaddrinfo is done */
+    }
+    while (r->n_threads > r->running)
+        pthread_cond_wait(&r->left, &r->lock);
+    is_last = !r->n_threads;
+    r->abandoned = !is_last;
     pthread_mutex_unlock(&r->lock);
-    for (size_t i = 0; i < r->n_threads; i++)
-        pthread_join(r->threads[i], NULL);
-    while ((node = list_first(&r->names)))
-        forget(r, LIST_ITEM(node, struct name, node));
-    pthread_mutex_destroy(&r->lock);
-    pthread_cond_destroy(&r->work);
-    free(r);
+    if (is_last)
+        resolver_destroy(r);
+}
+
+static void refuse_busy(struct waiter *w)
+{
+    struct resolve_answer busy = {.ok = false};
+
+    outcome_set_local(&busy.failure, OUTCOME_DNS_FAILED, STAGE_DNS, DELIVERY_NOT_SENT, "too many look-ups at once");
+    post(w->loop, w->answer, &busy, w->port);
+    free(w);
+}
+
+/* -1: there is no thread. */
+static int start_look_up(struct resolver *r, struct name *name, uint64_t now)
+{
+    name->state = NAME_WAITING;
+    name->asked_us = now;
+    r->waiting++;
+    if (ensure_threads(r) == 0) {
+        pthread_cond_broadcast(&r->work);
+        return 0;
+    }
+    r->waiting--;
+    name->state = NAME_KNOWN;
+    return -1;
 }
 
 /* Takes the waiter over when it returns 0. */
 static int enqueue(struct resolver *r, const char *host, struct waiter *w)
 {
     struct name *name = find(r, host);
+    uint64_t now = clock_us();
 
-    if (!name) {
-        if (!make_room(r)) {
-            struct resolve_answer busy = {0};
-            outcome_set_local(&busy.failure, OUTCOME_DNS_FAILED, STAGE_DNS, DELIVERY_NOT_SENT,
-                              "too many look-ups at once");
-            post(w->loop, w->answer, &busy, w->port);
-            free(w);
-            return 0;
-        }
-        name = ensure_thread(r) == 0 ? name_new(r, host) : NULL;
-        if (!name)
-            return -1;
-        pthread_cond_signal(&r->work);
-    } else {
-        list_remove(&r->names, &name->node);
-        list_add_last(&r->names, &name->node);
+    if (!name && !make_room(r)) {
+        refuse_busy(w);
+        return 0;
     }
+    if (!name)
+        name = name_new(r, host);
+    if (!name || (name->state == NAME_KNOWN && name->until_us <= now && start_look_up(r, name, now) < 0))
+        return -1;
+    list_remove(&r->names, &name->node);
+    list_add_last(&r->names, &name->node);
     w->next = name->waiters;
     name->waiters = w;
     if (name->state == NAME_KNOWN)
-        answer_waiters(name);
+        answer_waiters(name, best_answer(name, now));
+    else if (has_old(name, now) && ensure_threads(r) == 0)
+        answer_impatient(r);
     return 0;
 }
 

@@ -1,7 +1,9 @@
 #ifndef SMTP_RESOLVE_H
 #define SMTP_RESOLVE_H
-/* A/AAAA look-ups on two resolver threads (getaddrinfo); one look-up for many waiters; answers are kept 60 s, failures
- * 5 s, 256 names at the most. */
+/* A/AAAA look-ups (getaddrinfo) on threads of their own: up to 16 names at once, each at most once, so a name that
+ * hangs holds up nobody else. Answers are kept 60 s, failures 1 s, 256 names at the most; threads end after 5 s without
+ * work. Where a look-up fails, or takes more than a second, the addresses of the last one that was good are given
+ * instead, for up to 24 hours (RFC 8767), unless the answer is that there is no such name. */
 #include "smtp/loop.h"
 #include "smtp/outcome.h"
 
@@ -23,13 +25,15 @@ struct resolve_answer {
     void *ctx;
     bool ok;
     struct smtp_outcome failure;        /* !ok: dns_not_found, dns_failed (stage dns) */
+    uint32_t age_s;                     /* ok: addresses of so long ago, as no name server answers; 0: one does */
     size_t n;
     struct resolve_address v[RESOLVE_ADDRESSES_MAX];    /* interleaved by family,
         RFC 8305 §4; first as the system sorts */
 };
 
 struct resolver *resolver_new(void) MUST_CHECK;
-void resolver_free(struct resolver *r);                         /* joins its threads; unanswered askers get no answer */
+/* Unanswered askers get no answer, and no look-up is waited for: its thread ends when it is done. */
+void resolver_free(struct resolver *r);
 /* Any thread. on_answer always comes later, through the loop's mailbox, exactly once (IP literals and cached names
  * too).
  * The asker keeps ctx alive until then. 0, or -1 without memory (no answer will come). */

@@ -2,7 +2,10 @@
 import contextlib
 import json
 import os
+import signal
 import tempfile
+import threading
+import time
 import unittest
 
 import harness
@@ -77,6 +80,46 @@ class TestRootDot(Names):
             self.assertIn("host", err)
             status, _, err = run_program("diagnose", host + ":587")
             self.assertEqual(status, 2, err)
+
+
+class TestLookUps(Names):
+    """Names that hang: they hold up neither other relays nor the end of the program."""
+
+    HANGING = 5
+
+    def file(self, name):
+        return os.path.join(self.dir, name)
+
+    def start(self, peer):
+        config = ["relays:"]
+        for name in ["good"] + ["hangs%d" % i for i in range(self.HANGING)]:
+            config += ["  %s:" % name, "    url: smtp://%s.example.com:%d" % (name, 587), "    dns_timeout: 30s"]
+            config += ["    ca_file: " + harness.cert_path("ca.pem")]
+            if name != "good":
+                open(self.file("%s.example.com.hangs" % name), "w", encoding="ascii").close()
+        with open(self.file("config.yaml"), "w", encoding="ascii") as f:
+            f.write("\n".join(config) + "\n")
+        return Gateway(self.env(peer, MAILHATCH_CONFIG=self.file("config.yaml"), MAILHATCH_DEFAULT_RELAY="good",
+                                MAILHATCH_DRAIN_TIMEOUT="1s"))
+
+    def test_other_relays_and_the_end(self):
+        with Peer(auth="", cert="wrongname") as p, self.start(p) as g:
+            hanging = ["hangs%d.example.com" % i for i in range(self.HANGING)]
+            threads = []
+            for _ in range(2):  # two mails, one look-up
+                threads += [threading.Thread(target=g.post, args=(mail(relay=n.split(".")[0]),)) for n in hanging]
+            for t in threads:
+                t.start()
+            harness.wait_for(lambda: set(hanging) <= set(self.asked()), what="all names are looked up")
+            answer = g.post(mail())
+            self.assertEqual(answer.code, "tls_cert_name_mismatch", "the good name was looked up: %r" % answer)
+            self.assertEqual(sorted(n for n in self.asked() if n in hanging), hanging)
+            begun = time.monotonic()
+            g.signal(signal.SIGTERM)
+            self.assertEqual(g.wait(), 0)
+            self.assertLess(time.monotonic() - begun, 10)
+            for t in threads:
+                t.join()
 
 
 class TestAnchors(Names):

@@ -19,6 +19,7 @@ static const struct engine_relay_stats stats[] = {
      .circuit_open = true,
      .opened = 11,
      .resumed = 4,
+     .old_address = 3,
      .reused = 12,
      .stale = 13,
      .flights = 14},
@@ -127,6 +128,7 @@ START_TEST(test_gauges)
     assert_line("mailhatch_sessions{relay=\"main\",state=\"connecting\"} 1");
     assert_line("mailhatch_sessions_opened_total{relay=\"main\"} 11");
     assert_line("mailhatch_sessions_resumed_total{relay=\"main\"} 4");
+    assert_line("mailhatch_sessions_old_address_total{relay=\"main\"} 3");
     assert_line("mailhatch_session_reuse_total{relay=\"main\"} 12");
     assert_line("mailhatch_stale_sessions_total{relay=\"main\"} 13");
     assert_line("mailhatch_flights_total{relay=\"main\"} 14");
