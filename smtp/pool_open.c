@@ -108,9 +108,12 @@ void pool_open_some(struct pool *p)
         pool_set_timer_before(p, pool_now(p) + CLEANING_MS);
 }
 
-/* Opened ahead and closed by the relay before it was of use: less eagerly, or it would be called on for ever. */
+/* Opened ahead and closed by the relay before it was of use: less eagerly, or it would be called on for ever. Those
+ * that a relay closes all at once, as when it restarts, are one reason to wait, not several. */
 void pool_note_unused(struct pool *p)
 {
+    if (p->ahead_at > pool_now(p))
+        return;
     p->ahead_at = pool_now(p) + relay_doubled(AHEAD_FIRST_MS, p->ahead_unused++, AHEAD_MAX_MS);
 }
 

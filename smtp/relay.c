@@ -63,7 +63,7 @@ uint32_t relay_retry_after_s(const struct relay *r, uint64_t now)
 
 void relay_on_ready(struct relay *r)
 {
-    r->failures = 0;
+    r->failures = r->answered = 0;
     r->next_attempt_at = r->circuit_until = 0;
 }
 
@@ -83,6 +83,29 @@ bool relay_is_password_refused(enum outcome_code code)
            code == OUTCOME_AUTH_APP_PASSWORD_REQUIRED || code == OUTCOME_AUTH_TOO_WEAK;
 }
 
+/* The relay itself took no part in it: nobody is asked too often when it is tried again soon. A port that takes the
+ * connection and drops it before the greeting is a proxy's or a balancer's whose server is away. */
+static bool is_unreached(const struct relay *r, const struct smtp_outcome *why)
+{
+    if (why->stage == STAGE_BANNER)
+        return why->code == OUTCOME_CONNECTION_CLOSED && !why->reply_code;
+    if (why->stage == STAGE_TLS)
+        return why->code == OUTCOME_TLS_CLOSED && r->config->tls_mode == SMTP_TLS_IMPLICIT;
+    return why->stage == STAGE_DNS || why->stage == STAGE_CONNECT;
+}
+
+/* How long after this failure nothing is tried. A relay that comes back is found within 5 s; one that is there and does
+ * not want us is asked less and less. */
+static uint64_t circuit_ms(const struct relay *r, const struct smtp_outcome *why)
+{
+    bool unreached = is_unreached(r, why);
+    unsigned n = unreached ? r->failures : r->answered;
+    unsigned times = n > RELAY_CIRCUIT_FAILURES ? n - RELAY_CIRCUIT_FAILURES : 0;
+
+    return relay_doubled(RELAY_CIRCUIT_FIRST_MS, times,
+                         unreached ? RELAY_CIRCUIT_CONNECT_MAX_MS : RELAY_CIRCUIT_MAX_MS);
+}
+
 void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned others, uint64_t began, uint64_t now)
 {
     if (why->code == OUTCOME_RELAY_BUSY && others > 0) {
@@ -92,15 +115,16 @@ void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned o
     }
     r->cause = *why;
     /* Attempts that ran side by side when the relay went away are one failure, not several in a row. */
-    if (!r->failures || began > r->failed_at)
+    if (!r->failures || began > r->failed_at) {
         r->failures++;
+        r->answered += !is_unreached(r, why);
+    }
     r->failed_at = now;
     r->next_attempt_at = now + relay_doubled(RELAY_DELAY_FIRST_MS, r->failures - 1, RELAY_DELAY_MAX_MS);
     if (relay_is_password_refused(why->code))
         r->circuit_until = now + RELAY_CIRCUIT_AUTH_MS;
     else if (r->failures >= RELAY_CIRCUIT_FAILURES)
-        r->circuit_until =
-            now + relay_doubled(RELAY_CIRCUIT_FIRST_MS, r->failures - RELAY_CIRCUIT_FAILURES, RELAY_CIRCUIT_MAX_MS);
+        r->circuit_until = now + circuit_ms(r, why);
     /* When the circuit closes half, its one attempt runs at once: the waiting is done. */
     if (r->circuit_until > now)
         r->next_attempt_at = r->circuit_until;

@@ -9,6 +9,7 @@
 #define RELAY_CIRCUIT_FAILURES 5        /* connection failures in a row that open the circuit */
 #define RELAY_CIRCUIT_FIRST_MS 1000
 #define RELAY_CIRCUIT_MAX_MS 30000
+#define RELAY_CIRCUIT_CONNECT_MAX_MS 3000       /* where nothing was reached: asking costs the relay next to nothing */
 #define RELAY_CIRCUIT_AUTH_MS 60000     /* so that an account is not locked by our tries */
 #define RELAY_LIMIT_LOWERED_MS 30000
 #define RELAY_SESSION_LIMIT_MS 3600000  /* how long a limit of mails a session, once met, is believed */
@@ -18,6 +19,7 @@
 struct relay {
     const struct relay_config *config;
     unsigned failures;                  /* in a row */
+    unsigned answered;                  /* of these, since the last one that was ready: at a relay that was there */
     uint64_t failed_at, next_attempt_at, circuit_until, limit_until, probe_until;
     unsigned limit;                     /* counts until limit_until */
     unsigned session_limit;             /* mails that a session is good for; counts until session_limit_until */

@@ -16,12 +16,17 @@ static void setup(void)
     relay_init(&relay, &config);
 }
 
-static void fail_at(enum outcome_code code, unsigned others, uint64_t began, uint64_t now)
+static void fail_in(enum stage stage, enum outcome_code code, unsigned others, uint64_t began, uint64_t now)
 {
     struct smtp_outcome o;
 
-    outcome_set_local(&o, code, STAGE_CONNECT, DELIVERY_NOT_SENT, NULL);
+    outcome_set_local(&o, code, stage, DELIVERY_NOT_SENT, NULL);
     relay_on_failed(&relay, &o, others, began, now);
+}
+
+static void fail_at(enum outcome_code code, unsigned others, uint64_t began, uint64_t now)
+{
+    fail_in(STAGE_BANNER, code, others, began, now);
 }
 
 static bool may_open(unsigned alive, unsigned connecting, uint64_t now)
@@ -52,7 +57,7 @@ END_TEST
 
 START_TEST(one_at_a_time_after_a_failure)
 {
-    fail_at(OUTCOME_CONNECT_REFUSED, 0, 900, 1000);
+    fail_in(STAGE_CONNECT, OUTCOME_CONNECT_REFUSED, 0, 900, 1000);
     ck_assert(!may_open(0, 0, 1249));
     ck_assert_uint_eq(when, 1250);
     ck_assert(may_open(0, 0, 1250));
@@ -106,6 +111,62 @@ START_TEST(five_in_a_row_open_the_circuit)
     ck_assert_int_eq(relay.cause.code, OUTCOME_TIMEOUT);
     relay_on_ready(&relay);
     ck_assert(!relay_is_circuit_open(&relay, now + 1501));
+}
+END_TEST
+
+static const struct {
+    enum stage stage;
+    enum outcome_code code;
+    enum smtp_tls_mode mode;
+    bool unreached;
+} kinds[] = {
+    {STAGE_CONNECT, OUTCOME_CONNECT_REFUSED, SMTP_TLS_STARTTLS, true},
+    {STAGE_CONNECT, OUTCOME_CONNECT_TIMEOUT, SMTP_TLS_STARTTLS, true},
+    {STAGE_CONNECT, OUTCOME_NETWORK_UNREACHABLE, SMTP_TLS_STARTTLS, true},
+    {STAGE_DNS, OUTCOME_DNS_FAILED, SMTP_TLS_STARTTLS, true},
+    {STAGE_DNS, OUTCOME_DNS_NOT_FOUND, SMTP_TLS_STARTTLS, true},
+    {STAGE_BANNER, OUTCOME_CONNECTION_CLOSED, SMTP_TLS_STARTTLS, true},         /* a balancer without a server */
+    {STAGE_TLS, OUTCOME_TLS_CLOSED, SMTP_TLS_IMPLICIT, true},
+    {STAGE_TLS, OUTCOME_TLS_CLOSED, SMTP_TLS_STARTTLS, false},
+    {STAGE_BANNER, OUTCOME_TIMEOUT, SMTP_TLS_STARTTLS, false},
+    {STAGE_BANNER, OUTCOME_RELAY_BUSY, SMTP_TLS_STARTTLS, false},
+    {STAGE_EHLO, OUTCOME_CONNECTION_CLOSED, SMTP_TLS_STARTTLS, false},
+    {STAGE_TLS, OUTCOME_TLS_CERT_EXPIRED, SMTP_TLS_IMPLICIT, false},
+};
+
+/* A relay that comes back has its first mail within 5 s, however long it was away. */
+START_TEST(unreached_is_asked_soon)
+{
+    uint64_t now = 1000;
+
+    config.tls_mode = kinds[_i].mode;
+    for (int i = 0; i < 40; i++) {
+        now += 100000;
+        fail_in(kinds[_i].stage, kinds[_i].code, 0, now, now);
+    }
+    ck_assert_uint_eq(relay_retry_after_s(&relay, now), kinds[_i].unreached ? 3 : 30);
+    ck_assert(!may_open(0, 0, now));
+    ck_assert_uint_eq(when, now + (kinds[_i].unreached ? RELAY_CIRCUIT_CONNECT_MAX_MS : RELAY_CIRCUIT_MAX_MS));
+}
+END_TEST
+
+/* While a server starts it may refuse connections for a while, and then say 421 once. */
+START_TEST(what_was_not_reached_does_not_count_against_it)
+{
+    uint64_t now = 1000;
+
+    for (int i = 0; i < 40; i++, now += 10000)
+        fail_in(STAGE_CONNECT, OUTCOME_CONNECT_REFUSED, 0, now, now);
+    fail_at(OUTCOME_RELAY_BUSY, 0, now, now);
+    ck_assert_uint_eq(relay_retry_after_s(&relay, now), 1);
+    for (int i = 0; i < 6; i++, now += 100000)
+        fail_at(OUTCOME_RELAY_BUSY, 0, now + 1, now + 1);
+    ck_assert(!may_open(0, 0, now - 100000 + 1));
+    ck_assert_uint_eq(when, now - 100000 + 1 + 4000);
+    fail_in(STAGE_CONNECT, OUTCOME_CONNECT_REFUSED, 0, now, now);
+    ck_assert_uint_eq(relay_retry_after_s(&relay, now), 3);
+    relay_on_ready(&relay);
+    ck_assert(may_open(0, 0, now));
 }
 END_TEST
 
@@ -176,6 +237,8 @@ int main(void)
     tcase_add_test(t, one_at_a_time_after_a_failure);
     tcase_add_test(t, delay_grows_to_its_limit);
     tcase_add_test(t, five_in_a_row_open_the_circuit);
+    tcase_add_loop_test(t, unreached_is_asked_soon, 0, (int)ARRAY_LEN(kinds));
+    tcase_add_test(t, what_was_not_reached_does_not_count_against_it);
     tcase_add_test(t, side_by_side_is_once);
     tcase_add_loop_test(t, refused_password_opens_it_at_once, 0, (int)ARRAY_LEN(refused));
     tcase_add_loop_test(t, other_failures_do_not, 0, (int)ARRAY_LEN(harmless));
