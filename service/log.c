@@ -1,5 +1,7 @@
 #include "service/log.h"
 
+#include "service/log_writer.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* One line per fact on stderr, JSON or human; each line is one write(2), so that lines of several threads never mix. */
+/* One line per fact on stderr, JSON or human; no line is parted by a write(2), so that lines of several threads and
+ * processes never mix. */
 
-#define LINE_MAX_OCTETS 4000            /* below PIPE_BUF: a pipe takes such a line whole */
+#define LINE_MAX_OCTETS 4000            /* with the line's end below LOG_WRITER_LINE_MAX */
 #define VALUE_MAX_OCTETS 700
 
 static struct {                         /* a reload sets them while others log */
@@ -216,20 +219,67 @@ static void write_text(struct line *l, enum log_level level, const char *event, 
     }
 }
 
+static void write_line(struct line *l, enum log_level level, const char *event, const char *msg,
+                       const struct log_field *fields)
+{
+    l->n = 0;
+    if (settings.json)
+        write_json(l, level, event, msg, fields);
+    else
+        write_text(l, level, event, msg, fields);
+    l->text[l->n++] = '\n';
+}
+
 void log_write(enum log_level level, const char *event, const char *msg, const struct log_field *fields)
 {
     struct line l;
 
     if (!log_is_on(level))
         return;
-    l.n = 0;
-    if (settings.json)
-        write_json(&l, level, event, msg, fields);
-    else
-        write_text(&l, level, event, msg, fields);
-    l.text[l.n++] = '\n';
-    if (write(STDERR_FILENO, l.text, l.n) < 0)
+    write_line(&l, level, event, msg, fields);
+    if (!log_writer_put(bytes_view(l.text, l.n), level >= LOG_WARN_LEVEL) && write(STDERR_FILENO, l.text, l.n) < 0)
         return;                         /* there is nowhere left to say so */
+}
+
+void log_plain(const char *text)
+{
+    if (!log_writer_put(bytes_view_str(text), true))
+        fputs(text, stderr);
+}
+
+/* ---- the writer ---- */
+
+/* Whatever the level: lines of that level were lost. */
+static size_t report_dropped(uint64_t dropped, char to[LOG_WRITER_LINE_MAX])
+{
+    const struct log_field fields[] = {LOG_N("dropped", dropped), {.key = NULL}};
+    struct line l;
+
+    _Static_assert(sizeof(l.text) <= LOG_WRITER_LINE_MAX, "a line fits");
+    write_line(&l, LOG_WARN_LEVEL, "log", "lines were lost here: stderr did not take them", fields);
+    memcpy(to, l.text, l.n);
+    return l.n;
+}
+
+static void say_why(const char *why)
+{
+    log_event(LOG_ERROR_LEVEL, "crash", "broken invariant; the process ends here", LOG_S("why", why));
+}
+
+void log_start(void)
+{
+    if (log_writer_start(report_dropped) == 0)
+        unreachable_say(say_why);
+}
+
+void log_flush(unsigned stall_ms)
+{
+    log_writer_flush(stall_ms);
+}
+
+uint64_t log_lines_dropped(void)
+{
+    return log_writer_lost();
 }
 
 /* ---- masks ---- */

@@ -21,6 +21,8 @@
 
 #define STOP_GRACE_MS 5000              /* beyond drain_delay and drain_timeout */
 #define HANDOVER_MS 500                 /* for requests on connections accepted before the socket was handed on */
+#define FLUSH_LOG_MS 1000               /* at the end, as long as stderr takes nothing at all */
+#define SECOND_SIGNAL_FLUSH_MS 100
 #define FLUSH_MS 100                    /* after the last answer was made: for its last bytes to leave */
 
 struct house {
@@ -109,6 +111,12 @@ static void begin_stop(struct house *h, int signo)
         start_drain(&h->delay);
 }
 
+static void leave_at_once(int status, unsigned flush_ms)
+{
+    log_flush(flush_ms);
+    _exit(status);
+}
+
 static void on_signal(struct loop_io *io, uint32_t events)
 {
     struct house *h = HOUSE_OF(io, signals);
@@ -119,7 +127,7 @@ static void on_signal(struct loop_io *io, uint32_t events)
         if (info.ssi_signo == SIGHUP)
             reload_run(h->reload);
         else if (h->stopping)
-            _exit(1);
+            leave_at_once(1, SECOND_SIGNAL_FLUSH_MS);
         else
             begin_stop(h, (int)info.ssi_signo);
     }
@@ -162,23 +170,27 @@ static void write_url(const char *address, bool tls, char out[400])
 static void greet(const struct house *h, const char *api, const char *admin)
 {
     const char *key = h->config->n_keys ? " -H 'Authorization: Bearer YOUR_KEY'" : "";
+    struct bytes_buf text;
     char url[400];
 
     if (strcmp(h->config->log_format, "json") == 0 || (!h->sandbox && isatty(STDERR_FILENO) != 1))
         return;
+    bytes_buf_init(&text, LOG_PLAIN_MAX);
     write_url(api, h->config->tls_cert_file != NULL, url);
-    fprintf(stderr,
-            "\nmailhatch " MAILHATCH_VERSION
-            "\n  API    %s\n  admin  %s  (/livez /readyz /metrics /version)\n  relay  %s\n",
-            api, admin, h->config->default_relay);
+    bytes_buf_printf(&text,
+                     "\nmailhatch " MAILHATCH_VERSION
+                     "\n  API    %s\n  admin  %s  (/livez /readyz /metrics /version)\n  relay  %s\n",
+                     api, admin, h->config->default_relay);
     if (h->sandbox)
-        fprintf(stderr,
-                "\nThe sandbox relay takes mails and delivers nothing. Send one, then look at it:\n\n"
-                "  curl -sS %s/v1/emails%s -H 'Content-Type: application/json' \\\n"
-                "    -d '{\"from\":\"ann@example.com\",\"to\":\"bob@example.org\",\"subject\":\"Hello\","
-                "\"text\":\"It works.\"}'\n\n"
-                "  curl -sS %s/sandbox/messages%s\n", url, key, url, key);
-    fputc('\n', stderr);
+        bytes_buf_printf(&text,
+                         "\nThe sandbox relay takes mails and delivers nothing. Send one, then look at it:\n\n"
+                         "  curl -sS %s/v1/emails%s -H 'Content-Type: application/json' \\\n"
+                         "    -d '{\"from\":\"ann@example.com\",\"to\":\"bob@example.org\",\"subject\":\"Hello\","
+                         "\"text\":\"It works.\"}'\n\n"
+                         "  curl -sS %s/sandbox/messages%s\n", url, key, url, key);
+    bytes_buf_add_char(&text, '\n');
+    log_plain(bytes_buf_view(&text).p);
+    bytes_buf_deinit(&text);
 }
 
 static void tell_listening(const struct house *h)
@@ -261,7 +273,7 @@ static void leave(struct house *h)
     for (size_t i = 0; i < service_n_desks(h->service); i++)
         desk_give_up(service_desk(h->service, i));
     api_free(h->api);
-    _exit(0);
+    leave_at_once(0, FLUSH_LOG_MS);
 }
 
 /* The settings that only the room above can judge. */
@@ -271,18 +283,22 @@ static bool can_serve(const struct config *c)
 
     if (api_check_tls(c, err) == 0)
         return true;
+    log_flush(FLUSH_LOG_MS);
     fprintf(stderr, "mailhatch cannot start:\n%s\n", err);
     return false;
 }
 
 static int run(int argc, char **argv)
 {
-    struct house h = {.argc = argc, .argv = argv, .config = startup_load(argc, argv, false)};
+    struct house h = {.argc = argc, .argv = argv};
     int status = 1;
 
+    startup_memory();
+    h.config = startup_load(argc, argv, false);
     if (!h.config)
         return 2;
     if (h.config->file_argument) {
+        log_flush(FLUSH_LOG_MS);
         status = cli_unknown(h.config->file_argument);
         config_free(h.config);
         return status;
@@ -291,7 +307,6 @@ static int run(int argc, char **argv)
         config_free(h.config);
         return 2;
     }
-    startup_memory();
     startup_limits(h.config);
     h.delay.on_timer = start_drain;
     h.timeout.on_timer = on_drain_timeout;
@@ -328,7 +343,7 @@ static int help(int argc, char **argv, const char *word)
     return cli_help(is_command && argc > 2 ? argv[2] : "", is_command && argc > 3 ? argv[3] : "");
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
     static const struct {
         const char *word;
@@ -347,4 +362,12 @@ int main(int argc, char **argv)
     if (*word)
         return cli_unknown(word);
     return run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    int status = dispatch(argc, argv);
+
+    log_flush(FLUSH_LOG_MS);
+    return status;
 }

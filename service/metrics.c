@@ -429,6 +429,8 @@ static void write_sum(const struct metrics *m, const struct metrics_gauges *g, s
     }
     family(out, "metrics_dropped_total", "counter", "Observations for which a table had no place.");
     bytes_buf_printf(out, "mailhatch_metrics_dropped_total %" PRIu64 "\n", value_of(&m->dropped));
+    family(out, "log_lines_dropped_total", "counter", "Log lines lost because stderr did not take them.");
+    bytes_buf_printf(out, "mailhatch_log_lines_dropped_total %" PRIu64 "\n", g->log_lines_dropped);
     family(out, "build_info", "gauge", "The version that runs.");
     bytes_buf_add_str(out, "mailhatch_build_info{version=\"" MAILHATCH_VERSION "\"} 1\n");
 }

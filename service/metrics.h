@@ -10,6 +10,7 @@ struct metrics;
 struct metrics_gauges {                 /* what others count, at the moment of writing */
     unsigned waiting_requests;
     size_t inflight_bytes;
+    uint64_t log_lines_dropped;
     int64_t certificate_ends;           /* as time(2) counts; 0: there is none */
     const struct engine_relay_stats *relays;    /* n_relays */
     const char *const *relay_names;

@@ -374,6 +374,7 @@ void service_write_metrics(struct service *s, struct bytes_buf *out)
     struct engine_relay_stats stats[RELAYS_PLACES];
     const char *names[RELAYS_PLACES];
     struct metrics_gauges g = {.waiting_requests = s->running, .inflight_bytes = s->inflight,
+                               .log_lines_dropped = log_lines_dropped(),
                                .certificate_ends = s->certificate_ends, .relays = stats, .relay_names = names,
                                .n_relays = relays_count(s->relays)};
 

@@ -11,6 +11,8 @@
 
 /* What the commands do before their own work: settings, limits, sandbox. */
 
+#define STARTUP_FLUSH_MS 1000
+
 static void log_warnings(struct bytes_buf *warnings)
 {
     if (!warnings->n)
@@ -41,7 +43,10 @@ struct config *startup_load(int argc, char **argv, bool quiet)
         config_errors_deinit(&errors);
         return NULL;
     }
+    log_start();
     startup_log(c, quiet, &errors.warnings);
+    if (quiet)                          /* a command, which says the rest on stderr itself */
+        log_flush(STARTUP_FLUSH_MS);
     config_errors_deinit(&errors);
     return c;
 }

@@ -3,15 +3,28 @@
 #include "smtp/block.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Views, growable buffers and byte queues with limits. */
 
+static void (*_Atomic say_why)(const char *why);
+
+void unreachable_say(void (*say)(const char *why))
+{
+    say_why = say;
+}
+
 _Noreturn void unreachable(const char *why)
 {
-    fprintf(stderr, "mailhatch: broken invariant: %s\n", why);
+    void (*say)(const char *) = atomic_exchange(&say_why, NULL);        /* once: it may fail in its turn */
+
+    if (say)
+        say(why);
+    else
+        fprintf(stderr, "mailhatch: broken invariant: %s\n", why);
     abort();
 }
 

@@ -14,6 +14,7 @@
 /* A place that cannot be reached. Aborts in builds for tests; in production it says why on stderr and aborts too:
  * going on with a broken invariant could send a mail twice. */
 _Noreturn void unreachable(const char *why);
+void unreachable_say(void (*say)(const char *why));     /* what says so, instead of stderr itself, which may block */
 
 /* Borrowed bytes; never owned, not NUL-terminated. */
 struct bytes_view {

@@ -38,7 +38,8 @@ FOREIGN = (
     ("openssl/*", ("smtp/tls*.c", "smtp/crypto.c", "smtp/cert.c")),
     ("idn2.h", ("smtp/idn.c",)),
     ("sys/socket.h", SOCKET_FILES), ("sys/epoll.h", SOCKET_FILES), ("sys/un.h", SOCKET_FILES),
-    ("netdb.h", SOCKET_FILES), ("poll.h", SOCKET_FILES),
+    ("netdb.h", SOCKET_FILES),
+    ("poll.h", SOCKET_FILES + ("service/log_writer.c",)),
     ("netinet/*", SOCKET_FILES), ("arpa/inet.h", SOCKET_FILES),
 )
 LIBC = set("""assert.h ctype.h endian.h errno.h fcntl.h float.h getopt.h inttypes.h limits.h locale.h malloc.h math.h

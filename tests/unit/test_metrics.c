@@ -43,7 +43,8 @@ static void teardown(void)
 
 static void write_all(void)
 {
-    const struct metrics_gauges g = {.waiting_requests = 5, .inflight_bytes = 6, .relays = stats, .relay_names = names,
+    const struct metrics_gauges g = {.waiting_requests = 5, .inflight_bytes = 6, .log_lines_dropped = 9,
+                                     .relays = stats, .relay_names = names,
                                      .n_relays = ARRAY_LEN(names)};
 
     bytes_buf_deinit(&out);
@@ -160,6 +161,7 @@ START_TEST(test_full_tables)
     }
     write_all();
     ck_assert_uint_eq(count_lines("mailhatch_http_request_duration_seconds_count{"), 32);
+    assert_line("mailhatch_log_lines_dropped_total 9");
     assert_line("mailhatch_metrics_dropped_total 8");
     for (int i = 0; i < 300; i++) {                     /* 256 pairs of route and status have one, 32 are taken */
         snprintf(route, sizeof(route), "GET /0/%060d", 0);
