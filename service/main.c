@@ -366,7 +366,7 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    int status = dispatch(argc, argv);
+    int status = startup_descriptors() == 0 ? dispatch(argc, argv) : 1;
 
     log_flush(FLUSH_LOG_MS);
     return status;

@@ -2,16 +2,31 @@
 
 #include "service/log.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
-/* What the commands do before their own work: settings, limits, sandbox. */
+/* What the commands do before their own work: descriptors, settings, limits, sandbox. */
 
 #define STARTUP_FLUSH_MS 1000
+
+int startup_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);         /* the lowest number that is free */
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return -1;
+    close(fd);
+    return 0;
+}
 
 static void log_warnings(struct bytes_buf *warnings)
 {

@@ -215,5 +215,30 @@ class TestExit(Blocked):
         self.assertRegex(stderr, r"(?s)WARN.*min_idle.*mailhatch cannot start:\n.*ca\.pem")
 
 
+class TestClosedDescriptors(Blocked):
+    """Whoever starts it closed 0, 1 and 2: no socket and no epoll set may get their numbers."""
+
+    def run_closed(self, *args, **popen):
+        command = 'exec "$0" "$@" <&- >&- 2>&-'
+        return subprocess.Popen(["sh", "-c", command, harness.binary(), *args], env=self.environment(), **popen)
+
+    def test_they_lead_to_dev_null(self):
+        process = self.run_closed()
+        self.addCleanup(harness.stop_process, process)
+        harness.wait_for(lambda: process.poll() is not None or self.serves(), what="it serves")
+        self.assertEqual([os.readlink("/proc/%d/fd/%d" % (process.pid, n)) for n in range(3)], ["/dev/null"] * 3)
+        self.assertEqual(self.post(to=MANY).status, 200)
+        self.assertEqual(self.lost(), 0)
+        self.goes_on(process)
+
+    def test_in_every_command(self):
+        for args, status in ((("check-config",), 0), (("version",), 0), (("key", "new", "web"), 0), (("nonsense",), 2),
+                             (("healthcheck",), 1), (("send",), 1), (("diagnose", "--no-auth", "default"), 0)):
+            with self.subTest(command=args[0]):
+                process = self.run_closed(*args)
+                self.addCleanup(harness.stop_process, process)
+                self.assertEqual(process.wait(harness.PATIENCE * 2), status)
+
+
 if __name__ == "__main__":
     unittest.main()
