@@ -1,6 +1,7 @@
 #include "api/http.h"
 
 #include "api/http_guard.h"
+#include "api/http_linger.h"
 #include "api/http_share.h"
 #include "api/http_tls.h"
 #include "smtp/block.h"
@@ -33,6 +34,9 @@
 #define PATIENCE_US 100000
 #define LOOK_MS 1000
 #define LATE_LOOK_MS 20
+#define LINGER_BYTES (64 << 20)         /* beside max_body: what a refused upload may still send */
+#define LINGER_IDLE_MS 5000
+#define LINGER_MS 30000
 #define PLAIN_MS 2000                   /* for a client that asked in plain HTTP to read that it must not, and leave */
 
 enum phase {
@@ -56,6 +60,8 @@ struct http_conn {
     struct loop_timer timer;            /* may be set earlier than due: it then only looks again */
     struct http_conn *prev, *next;      /* waiting, or finished */
     int raw_status;                     /* of an answer written past libmicrohttpd */
+    bool is_cut;                        /* shut down both ways: nobody reads any more */
+    bool is_whole;                      /* the last request came whole, and its answer leaves the end to the client */
 };
 
 struct conn_list {
@@ -69,6 +75,7 @@ struct http_server {
     struct loop_io io;                  /* the daemon's epoll set in ours */
     bool pending;                       /* the daemon has work although its descriptors are quiet */
     bool closing;
+    struct http_linger *linger;         /* NULL: the server ends, and so does every connection, at once */
     struct conn_list waiting, finished; /* both are suspended; finished ones are resumed in a batch */
     atomic_uint load;                   /* connections, and those that are brought */
 };
@@ -246,6 +253,20 @@ static bool is_reading_on(struct http_conn *k)
     return true;
 }
 
+/* In mid-upload; libmicrohttpd goes on reading, so that the answer is not lost in a reset: the next piece, or the end
+ * of the body, makes it close, and the connection is then read to its end. */
+static bool answer_late(struct http_conn *k)
+{
+    if (k->raw_status)
+        return false;                   /* it was answered, and nothing came since */
+    write_raw(k);
+    if (!k->raw_status)
+        return false;
+    shutdown(fd_of(k), SHUT_WR);
+    set_due(k, LINGER_IDLE_MS);
+    return true;
+}
+
 static void on_due(struct loop_timer *t)
 {
     struct http_conn *k = (struct http_conn *)(void *)((char *)t - offsetof(struct http_conn, timer));
@@ -264,8 +285,9 @@ static void on_due(struct loop_timer *t)
     }
     if (is_late && k->phase == PHASE_UPLOAD && !k->r.has_answer)
         s->p.on_refused(&k->r, OUTCOME_REQUEST_TIMEOUT, "The body was not complete within request_timeout.");
-    if (is_late && awaits)
-        write_raw(k);
+    if (is_late && awaits && answer_late(k))
+        return;
+    k->is_cut = true;
     shutdown(fd_of(k), SHUT_RDWR);      /* libmicrohttpd sees the end and cleans up */
     s->pending = true;
 }
@@ -519,6 +541,8 @@ static enum MHD_Result on_call(void *cls, struct MHD_Connection *c, const char *
     case PHASE_UPLOAD:
     case PHASE_DROP:
         *data_n = 0;
+        if (k->raw_status)
+            return MHD_NO;              /* answered */
         k->received += n;
         return n ? on_body(k, data, n) : on_whole(k);
     case PHASE_WAITING:
@@ -541,6 +565,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
 
     (void)cls;
     if (k) {
+        k->is_whole = false;
         k->uri_n = strlen(uri);
         set_due(k, k->server->p.header_ms);
     }
@@ -557,6 +582,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
     (void)why;
     if (!k || k->phase == PHASE_IDLE)
         return;
+    k->is_whole = k->phase == PHASE_ANSWERED && !k->r.answer.close && !k->server->closing;
     k->server->p.on_end(&k->r, k->phase == PHASE_ANSWERED ? k->r.answer.status : k->raw_status ? k->raw_status : 499);
     free_answer(&k->r.answer);
     memset(&k->r, 0, sizeof(k->r));
@@ -566,20 +592,28 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
     set_due(k, k->server->p.idle_ms);
 }
 
-/* The share counts connections by address from when it accepts them. */
-static void forget_address(struct http_server *s, struct MHD_Connection *c)
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-    if (s->p.share && info && info->client_addr)
-        http_share_forget(s->p.share, info->client_addr);
-}
-
 static void less_load(struct http_server *s)
 {
     atomic_fetch_sub(&s->load, 1);
     if (s->p.share)
         http_share_left(s->p.share);
+}
+
+/* A connection has ended, after it lingered if it did: until then it counts. The share counts connections by address
+ * from when it accepts them. */
+static void on_left(void *ctx, const void *address)
+{
+    struct http_server *s = ctx;
+
+    if (s->p.share && address)
+        http_share_forget(s->p.share, address);
+    less_load(s);
+}
+
+/* Our side of the connection is over; true: not the connection. */
+static bool lingers(struct http_server *s, struct http_conn *k, const void *address)
+{
+    return s->linger && k && !k->is_cut && http_linger_keep(s->linger, fd_of(k), k->is_whole, address);
 }
 
 /* The client's request is not in TLS: libmicrohttpd never sees it, so it is answered here. */
@@ -634,15 +668,19 @@ static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *
 static void on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const void *address = info ? info->client_addr : NULL;
     struct http_server *s = cls;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        atomic_fetch_add(&s->load, 1);
+        /* where libmicrohttpd accepts, it does not count those that linger: they give way */
+        if (atomic_fetch_add(&s->load, 1) >= s->p.max_connections && !s->p.share)
+            http_linger_drop_oldest(s->linger);
         *socket_context = conn_new(s, c);       /* without one its first request is refused by closing it */
         return;
     }
-    forget_address(s, c);
-    less_load(s);
+    if (!lingers(s, *socket_context, address))
+        on_left(s, address);
     if (*socket_context)
         conn_free(*socket_context);
     *socket_context = NULL;
@@ -806,13 +844,17 @@ struct http_server *http_server_new(struct http *h, const struct http_params *p)
         goto fail;
     s->http = h;
     s->p = *p;
-    s->daemon = start_daemon(s);
+    s->linger = http_linger_new(&(struct http_linger_params){
+        .loop = h->loop, .max_bytes = (uint64_t)p->max_body + LINGER_BYTES, .idle_ms = LINGER_IDLE_MS,
+        .max_ms = LINGER_MS, .on_left = on_left, .ctx = s});
+    s->daemon = s->linger ? start_daemon(s) : NULL;
     if (!s->daemon)
         goto fail;
     s->io = (struct loop_io){.fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
                              .on_ready = on_ready};
     if (loop_add(h->loop, &s->io, EPOLLIN) < 0) {
         MHD_stop_daemon(s->daemon);     /* closes listen_fd too */
+        http_linger_free(s->linger);
         free(s);
         return NULL;
     }
@@ -824,6 +866,8 @@ struct http_server *http_server_new(struct http *h, const struct http_params *p)
 fail:
     if (p->listen_fd >= 0)
         close(p->listen_fd);
+    if (s)
+        http_linger_free(s->linger);
     free(s);
     return NULL;
 }
@@ -857,6 +901,8 @@ void http_server_free(struct http_server *s, enum outcome_code code, const char 
         if (s->http->servers[i] == s)
             s->http->servers[i] = NULL;
     loop_del(s->http->loop, &s->io);
+    http_linger_free(s->linger);        /* an end does not wait for them */
+    s->linger = NULL;
     MHD_stop_daemon(s->daemon);
     free(s);
 }
