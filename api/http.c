@@ -1,6 +1,7 @@
 #include "api/http.h"
 
 #include "api/http_guard.h"
+#include "api/http_head.h"
 #include "api/http_linger.h"
 #include "api/http_share.h"
 #include "api/http_tls.h"
@@ -514,6 +515,10 @@ static enum MHD_Result on_whole(struct http_conn *k)
 
     if (!k->r.has_answer && !agreed)
         k->server->p.on_refused(&k->r, OUTCOME_INVALID_REQUEST, "The body's length is not what the header says.");
+    if (!k->r.has_answer && k->r.chunked && !http_head_has_good_trailer(k->c)) {
+        agreed = false;
+        k->server->p.on_refused(&k->r, OUTCOME_INVALID_REQUEST, "A field behind the body has a control character.");
+    }
     if (!k->r.has_answer)
         k->server->p.on_request(&k->r);
     if (!agreed)
@@ -566,7 +571,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
     (void)cls;
     if (k) {
         k->is_whole = false;
-        k->uri_n = strlen(uri);
+        k->uri_n = http_head_target_length(uri);
         set_due(k, k->server->p.header_ms);
     }
     return NULL;

@@ -29,8 +29,16 @@ static bool percent_decode(char *s)
 }
 
 struct envelope {
-    bool has_from, has_to;
+    bool has_from, has_to, has_relay, has_policy;
 };
+
+/* Two values of what has one: which of them counts, two readers may see differently. */
+static bool raw_is_first(struct json_reader *r, bool *has, const char *pointer)
+{
+    if (*has)
+        json_reader_problem(r, pointer, "duplicate_key", "given twice in the query");
+    return !*has && (*has = true);
+}
 
 static void read_from(struct json_reader *r, const char *value, struct envelope *e)
 {
@@ -90,13 +98,13 @@ static void read_arguments(struct json_reader *r, const struct json_argument *v,
             e->has_to = true;
             read_to(r, v[i].value, n_to++);
         } else if (strcmp(v[i].name, "on_temporary_failure") == 0) {
-            json_mail_set_on_temporary_failure(r, bytes_view_str(v[i].value));
+            if (raw_is_first(r, &e->has_policy, "/on_temporary_failure"))
+                json_mail_set_on_temporary_failure(r, bytes_view_str(v[i].value));
         } else if (strcmp(v[i].name, "relay") != 0) {
             json_reader_unknown(r, "", v[i].name, json_reader_nearest(v[i].name, nth_name, 4, NULL));
         } else if (!r->params->has_relay(r->params->ctx, v[i].value)) {
             json_reader_problem(r, "/relay", "unknown_relay", "no relay of that name is configured");
-        } else {
-            free(m->relay);
+        } else if (raw_is_first(r, &e->has_relay, "/relay")) {
             m->relay = strdup(v[i].value);
             r->no_memory |= !m->relay;
         }

@@ -135,6 +135,9 @@ static const struct {
     {"to=%FF@d.example", HEAD BODY, "/to/0 invalid_address;", NULL},
     {"to=r@d.example%00&from=s@b.example", HEAD BODY, " control_character;", "U+0000"},
     {"%00=x", HEAD BODY, " control_character;", "U+0000"},
+    {"relay=default&relay=default", HEAD BODY, "/relay duplicate_key;", "twice"},
+    {"on_temporary_failure=fail&on_temporary_failure=retry", HEAD BODY, "/on_temporary_failure duplicate_key;",
+     "twice"},
     {"relay=other", HEAD BODY, "/relay unknown_relay;", NULL},
     {"relay=", HEAD BODY, "/relay unknown_relay;", NULL},
     {"relay=defaul%74%00x", HEAD BODY, " control_character;", NULL},
@@ -245,7 +248,7 @@ START_TEST(test_facts)
     ck_assert_ptr_null(r.mail->message_id);
     ck_assert(!r.mail->raw_has_date && !r.mail->raw_is_8bit && !r.mail->raw_is_utf8_header);
     json_mail_result_deinit(&r);
-    r = read_raw("relay=default&relay=default", full, sizeof(full) - 1);
+    r = read_raw("relay=default", full, sizeof(full) - 1);
     ck_assert_int_eq(r.code, OUTCOME_SENT);
     ck_assert_str_eq(r.mail->message_id, "<own@b.example>");
     ck_assert(r.mail->raw_has_date && r.mail->raw_is_8bit && !r.mail->raw_is_utf8_header);
