@@ -55,6 +55,8 @@ static const char browser_hint[] =
     "Configure an API key (api_keys), or call the API by the name localhost; further names go in allowed_hosts.";
 static const char origin_hint[] =
     "If pages of this origin may send mail, add it to allowed_origins, as scheme://host:port; else call from a server.";
+static const char admin_hint[] =
+    "Call the admin listener from a program, by the name localhost or 127.0.0.1; further names go in allowed_hosts.";
 static const char stranger_hint[] =
     "Call with a certificate (and its key) of an authority in client_ca_file: curl --cert FILE --key FILE.";
 
@@ -71,7 +73,7 @@ static void route(struct hall *h, struct http_request *r, bool admin)
     } else if (!match.row) {
         answer_refusal(r, OUTCOME_NOT_FOUND, "There is nothing at this path.");
     } else {
-        forbidden = admin ? NULL : auth_check_browser(r->auth, r);
+        forbidden = admin || h->is_unix ? NULL : auth_check_browser(r->auth, r);
         if (forbidden)
             answer_refusal_with(r, OUTCOME_FORBIDDEN, forbidden, browser_hint);
         else if (r->key && !rights_has_scope(r->key, match.row))
@@ -123,7 +125,15 @@ static void on_headers(struct http_request *r)
 
 static void on_admin_headers(struct http_request *r)
 {
-    route(r->owner, r, true);
+    struct hall *h = r->owner;
+    const char *forbidden;
+
+    r->auth = auth_hold(h->auth);
+    forbidden = auth_check_admin_browser(r->auth, r, h->admin_loopback);
+    if (forbidden)
+        answer_refusal_with(r, OUTCOME_FORBIDDEN, forbidden, admin_hint);
+    else
+        route(h, r, true);
 }
 
 static void on_request(struct http_request *r)
@@ -179,10 +189,17 @@ static struct http_params server_params(const struct api *a, size_t hall, int fd
     };
 }
 
+/* No browser reaches one, so nothing there comes from a web page. */
+static bool is_unix(const struct listen_socket *s)
+{
+    return strncmp(s->name, "unix:", 5) == 0;
+}
+
 static int start_server(struct api *a, size_t hall)
 {
     struct http_params p = server_params(a, hall, a->share ? -1 : a->listen.fd);
 
+    a->halls[hall].is_unix = is_unix(&a->listen);
     p.share = a->share;
     p.tls = a->tls;
     a->halls[hall].server = http_server_new(a->halls[hall].http, &p);
@@ -232,6 +249,8 @@ static int start_admin(struct api *a)
 {
     struct http_params p = server_params(a, 0, a->admin_listen.fd);
 
+    if (a->admin_listen.is_local && !is_unix(&a->admin_listen))
+        a->halls[0].admin_loopback = a->admin_listen.name;
     p.max_connections = ADMIN_CONNECTIONS;
     p.on_headers = on_admin_headers;
     a->halls[0].admin = http_server_new(a->halls[0].http, &p);

@@ -228,22 +228,49 @@ bool auth_allows_origin(const struct auth *a, const struct http_request *r)
     return false;
 }
 
-/* A page cannot leave out Origin or Sec-Fetch-Site where its browser sends them, and a name of the attacker's that
- * resolves to 127.0.0.1 (DNS rebinding) shows in Host. */
+/* A page cannot leave out Origin or Sec-Fetch-Site where its browser sends them. */
+static bool is_from_other_site(const struct http_request *r)
+{
+    return r->sec_fetch_site && strcmp(r->sec_fetch_site, "none") != 0 && strcmp(r->sec_fetch_site, "same-origin") != 0;
+}
+
+/* A name of the attacker's that resolves to 127.0.0.1 (DNS rebinding) shows in Host. */
+static bool has_foreign_host(const struct auth *a, const struct http_request *r)
+{
+    return (r->host && !is_allowed_host(a, bytes_view_str(r->host))) ||
+           (r->authority.n && !is_allowed_host(a, r->authority));
+}
+
 const char *auth_check_browser(const struct auth *a, const struct http_request *r)
 {
     if (a->n_keys)
         return NULL;
     if (r->origin && !r->cors)
         return "The request has an Origin header, so it comes from a web page, and no API keys are configured.";
-    if (!r->cors && r->sec_fetch_site && strcmp(r->sec_fetch_site, "none") != 0 &&
-        strcmp(r->sec_fetch_site, "same-origin") != 0)
+    if (!r->cors && is_from_other_site(r))
         return "Sec-Fetch-Site says that another site's web page makes the request, and no API keys are configured.";
     if (r->client && *r->client)
         return NULL;                    /* it called by a name of our certificate, so there is no rebinding */
-    if ((r->host && !is_allowed_host(a, bytes_view_str(r->host))) ||
-        (r->authority.n && !is_allowed_host(a, r->authority)))
+    if (has_foreign_host(a, r))
         return "Host is neither this machine (localhost, 127.0.0.1, [::1]) nor in allowed_hosts, and no API keys are "
                "configured.";
     return NULL;
+}
+
+static bool is_own_host(struct bytes_view host, const char *own)
+{
+    return bytes_equal_nocase(without_port(host), without_port(bytes_view_str(own)));
+}
+
+const char *auth_check_admin_browser(const struct auth *a, const struct http_request *r, const char *loopback)
+{
+    if (r->origin)
+        return "The request has an Origin header, so it comes from a web page.";
+    if (is_from_other_site(r))
+        return "Sec-Fetch-Site says that another site's web page makes the request.";
+    if (!loopback || !has_foreign_host(a, r) ||
+        (r->host && is_own_host(bytes_view_str(r->host), loopback) &&
+         (!r->authority.n || is_own_host(r->authority, loopback))))
+        return NULL;
+    return "Host is neither this machine (localhost, 127.0.0.1, [::1]) nor in allowed_hosts.";
 }

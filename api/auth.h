@@ -32,4 +32,7 @@ bool auth_take_rate(const struct auth *a, struct http_request *r, size_t mails);
 bool auth_allows_origin(const struct auth *a, const struct http_request *r);
 /* Without keys: NULL, or a static sentence why this request is refused as forbidden. */
 const char *auth_check_browser(const struct auth *a, const struct http_request *r);
+/* The same for the admin listener, which has no keys and no CORS. loopback: the address it listens on, when no other
+ * machine reaches that; NULL: any Host will do, as probes call a pod's address and scrapers a service's name. */
+const char *auth_check_admin_browser(const struct auth *a, const struct http_request *r, const char *loopback);
 #endif

@@ -17,6 +17,9 @@ struct hall {
     struct work *work;                  /* the same: for large bodies */
     struct diagnosis_runs *runs;        /* the same */
     bool checking_relay;                /* /readyz?relay=deep has a diagnosis running; the first loop's */
+    bool is_unix;                       /* the API listens on a Unix socket */
+    /* of the admin listener on a loopback address: HOST:PORT; else NULL */
+    const char *admin_loopback;
     bool closing;                       /* what is still being read is not sent */
     struct http *http;
     struct http_server *server, *admin; /* the admin listener is on the first loop, NULL elsewhere */

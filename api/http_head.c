@@ -93,7 +93,8 @@ bool http_head_is_plain(struct MHD_Connection *c, const char *method, const char
     const union MHD_ConnectionInfo *size = MHD_get_connection_info(c, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct walk w = {.at = version + strlen(version), .end = method + (size ? size->header_size : 0)};
 
-    if (!is_token(bytes_view_str(method)) || method + strlen(method) + 1 != url || url + url_n + 1 != version || w.at >= w.end)
+    if (!is_token(bytes_view_str(method)) || method + strlen(method) + 1 != url || url + url_n + 1 != version ||
+        w.at >= w.end)
         return false;
     w.is_plain = take_line_end(&w);
     MHD_get_connection_values_n(c, MHD_HEADER_KIND, on_field, &w);

@@ -27,7 +27,7 @@
     X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE, \
       "File with such keys, one a line (`mailhatch key new` makes one). A changed file is taken at once.") \
     X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, 0, \
-      "Further Host names under which a keyless API may be called (localhost always may).") \
+      "Further Host names under which a keyless API, or the admin listener on a loopback address, may be called.") \
     X(allowed_origins, LIST, allowed_origins, NULL, 0, 0, NULL, 0, \
       "Origins of web pages that may call the API from a browser (CORS), such as https://app.example.com.") \
     X(default_relay, TEXT, default_relay, NULL, 0, 0, NULL, 0, \

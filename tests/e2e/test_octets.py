@@ -1,5 +1,5 @@
-"""Octets that have no place in a request's head: a NUL, another control, a line end that is none, a folded line, at every
-place of it; fields that are given twice; and escaped NULs. Each is refused with 400, and nothing of it is taken."""
+"""Octets that have no place in a request's head: a NUL, another control, a line end that is none, a folded line, at
+every place of it; fields that are given twice; and escaped NULs. Each is refused with 400, and nothing is taken."""
 import concurrent.futures
 import contextlib
 import json
@@ -56,8 +56,8 @@ class TestOctets(unittest.TestCase):
         return [int(line[9:12]) for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
 
     def all_refused(self, requests, where=None):
-        """Each with 400 and nothing else, whatever lies behind it. (A Content-Length that is no number is libmicrohttpd's
-        to refuse, with its status line twice.)"""
+        """Each with 400 and nothing else, whatever lies behind it. (A Content-Length that is no number is
+        refused by libmicrohttpd, with its status line twice.)"""
         before = len(self.peer.mails)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             requests = list(requests)

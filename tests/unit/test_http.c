@@ -643,6 +643,50 @@ static const struct {
     {"evil.example", NULL, NULL, "localhost", false},
 };
 
+static const struct {
+    const char *host, *origin, *site, *authority, *loopback;
+    bool allowed;
+} admin_browsers[] = {
+    {"localhost", NULL, NULL, "", "127.0.0.1:8588", true},
+    {"127.0.0.1:8588", NULL, NULL, "", "127.0.0.1:8588", true},
+    {"mail.lan:80", NULL, NULL, "", "127.0.0.1:8588", true},
+    {NULL, NULL, NULL, "", "127.0.0.1:8588", true},
+    {"localhost", NULL, "none", "", "127.0.0.1:8588", true},
+    {"localhost", NULL, "same-origin", "", "127.0.0.1:8588", true},
+    {"localhost", NULL, "cross-site", "", "127.0.0.1:8588", false},
+    {"localhost", NULL, "cross-site", "", NULL, false},
+    {"localhost", NULL, "same-site", "", NULL, false},
+    {"localhost", "null", NULL, "", NULL, false},
+    {"localhost", "http://localhost", "same-origin", "", NULL, false},
+    {"evil.example", NULL, NULL, "", "127.0.0.1:8588", false},
+    {"evil.example", NULL, NULL, "", NULL, true},
+    {"10.1.2.3:8588", NULL, NULL, "", NULL, true},
+    {"10.1.2.3:8588", NULL, NULL, "", "[::1]:8588", false},
+    {"127.0.0.2", NULL, NULL, "", "127.0.0.2:8588", true},
+    {"127.0.0.2", NULL, NULL, "", "127.0.0.1:8588", false},
+    {"localhost", NULL, NULL, "evil.example", "127.0.0.1:8588", false},
+    {"127.0.0.2", NULL, NULL, "evil.example", "127.0.0.2:8588", false},
+};
+
+START_TEST(admin_browser)
+{
+    struct config c = parsed_keys();
+    const struct auth_params p = {.keys = c.keys, .n_keys = c.n_keys, .allowed_hosts = hosts,
+                                  .n_hosts = ARRAY_LEN(hosts)};
+    struct auth *a = auth_new(&p);
+    struct http_request r = {.host = admin_browsers[_i].host,
+                             .origin = admin_browsers[_i].origin,
+                             .cors = admin_browsers[_i].origin != NULL,
+                             .sec_fetch_site = admin_browsers[_i].site,
+                             .authority = bytes_view_str(admin_browsers[_i].authority)};
+
+    ck_assert_int_eq(auth_check_admin_browser(a, &r, admin_browsers[_i].loopback) == NULL,
+                     admin_browsers[_i].allowed);
+    auth_release(a);
+    config_keys_deinit(&c);
+}
+END_TEST
+
 START_TEST(browser)
 {
     struct config c = parsed_keys();
@@ -754,6 +798,7 @@ int main(void)
     tcase_add_test(slow, idle_is_closed);
     tcase_add_test(slow, slow_reader);
     tcase_add_loop_test(rules, key, 0, (int)ARRAY_LEN(authorizations));
+    tcase_add_loop_test(rules, admin_browser, 0, (int)ARRAY_LEN(admin_browsers));
     tcase_add_loop_test(rules, browser, 0, (int)ARRAY_LEN(browsers));
     tcase_add_loop_test(rules, address, 0, (int)ARRAY_LEN(addresses));
     tcase_add_test(rules, unix_socket);
