@@ -294,7 +294,7 @@ static bool find(const struct secrets *s, struct bytes_view text, bool has_codes
 
 bool secrets_are_in(const struct secrets *s, struct bytes_view text, bool has_codes)
 {
-    return s && find(s, text, has_codes, NULL);
+    return s && text.n && find(s, text, has_codes, NULL);
 }
 
 /* ---- hiding ---- */

@@ -1,4 +1,5 @@
 #include "smtp/session.h"
+#include "tests/fuzz/outcome.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,17 +27,6 @@ struct world {
     bool dead;
 };
 
-/* What must hold of every outcome: accepted has a 2xx, unknown only after the body left. */
-static void check(const struct smtp_outcome *o)
-{
-    if (o->code == OUTCOME_SENT && (o->reply_code / 100 != 2 || o->delivery != DELIVERY_ACCEPTED))
-        unreachable("sent without a 2xx");
-    if (o->delivery == DELIVERY_ACCEPTED && o->code != OUTCOME_SENT)
-        unreachable("accepted and not sent");
-    if (o->delivery == DELIVERY_REJECTED && o->reply_code < 400)
-        unreachable("rejected without a reply");
-}
-
 /* What the relay did not offer is not used, and a mail that needs it is not begun. */
 static void check_needs(const struct world *w, const struct smtp_transaction *t)
 {
@@ -59,7 +49,7 @@ static void on_done(struct world *w, struct smtp_transaction *t)
         unreachable("a mail is done twice");
     m->done = true;
     w->done++;
-    check(o);
+    fuzz_check_outcome(o);
     check_needs(w, t);
     if (m->gone && o->delivery == DELIVERY_NOT_SENT && !o->reply_code && o->code != OUTCOME_PROTOCOL_ERROR)
         unreachable("a mail that had left is said not to be sent");
