@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* Looks at a request's head where libmicrohttpd (0.9.75) keeps it: as it came, in one piece from the method to the
- * empty line, but that the octets behind method, target, version, names and values are NUL now, and so is each CR and LF
- * of a line end. The strings that it shows lie in there, in their order. So a NUL that came over the wire is one too
+ * empty line, but that the octets behind method, target, version, names and values are NUL now, and so is each CR and
+ * LF of a line end. The strings that it shows lie in there, in their order. So a NUL that came over the wire is one too
  * many, a bare LF is one too few, and a folded line is a field that lies elsewhere. (A NUL right before a bare LF looks
  * like a CRLF; nothing is cut off by that one.) */
 

@@ -606,7 +606,7 @@ void smtp_session_submit(struct smtp_session *s, struct smtp_transaction *t, uin
         s->in_flight = false;
     s->mails_n++;
     *session_newest(s) =
-        (struct session_mail){.t = t, .begin = s->queued, .fresh = now - s->last_reply_at <= s->p.one_flight_idle,
+        (struct session_mail){.t = t, .begin = s->queued, .fresh = now - s->last_reply_at < s->p.one_flight_idle,
                               .reused = s->mails_done || now - s->last_reply_at > IDLE_MS};
     run(s);
 }

@@ -25,7 +25,7 @@ struct smtp_session_params {            /* strings are borrowed for the session'
     const struct secrets *secrets;      /* of these, to be hidden in outcomes; may be NULL */
     struct smtp_timeouts timeouts;
     size_t one_flight_max;              /* bodies up to this go in one flight with their envelope; 0: never */
-    uint32_t one_flight_idle;           /* ms since the last reply: only a session used this recently may do that */
+    uint32_t one_flight_idle;           /* ms since the last reply: only a session used more recently may do that */
     unsigned extensions_off;            /* SMTP_EXT_…: not used even where offered */
     struct smtp_proofs *proofs;         /* of all sessions with this relay on this loop */
     unsigned depth;                     /* mails in flight at once where PIPELINING and CHUNKING are offered; 0 is 1 */

@@ -419,11 +419,14 @@ class Peer:
             c.load_verify_locations(client_ca)
         return c
 
-    def begin_flights(self, gateway):
-        """One mail and what comes behind it, in order: the next one leaves in one flight. Then `on` holds."""
+    def begin_flights(self, gateway, on_each_session=False, **fields):
+        """One mail and what comes behind it, in order: the next one leaves in one flight. Then `on` holds. With one
+        more mail that goes so, other sessions need no such beginning."""
         on, self.on = self.on, {}
-        assert gateway.post(harness.mail()).status == 200
+        assert gateway.post(harness.mail(**fields)).status == 200
         harness.wait_for(lambda: "RSET" in self.commands(), what="the proof that refused chunks are discarded")
+        if on_each_session:
+            assert gateway.post(harness.mail(**fields)).status == 200
         self.on = on
         self.counts.clear()
 

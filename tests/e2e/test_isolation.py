@@ -102,8 +102,10 @@ class Isolation(unittest.TestCase):
         with contextlib.suppress(OSError, http.client.HTTPException):
             return gateway.post(message)
 
-    def beside(self, stuck_url, is_stuck, text="Hello.\n"):
+    def beside(self, stuck_url, is_stuck, text="Hello.\n", before=None):
         with Peer(auth="") as healthy, Gateway(args=self.config(healthy, stuck_url)) as gateway:
+            if before:
+                before(gateway)
             self.all_sent(self.healthy_sends(gateway))  # warm
             with self.stuck_sends(gateway, text) as runs:
                 wait_for(lambda: gateway.metric("mailhatch_waiting_requests") >= STUCK, 60, "the mails wait")
@@ -113,12 +115,18 @@ class Isolation(unittest.TestCase):
             self.assertEqual(len(healthy.mails), 2 * HEALTHY)
 
 
+def flights_of(peer):
+    """Mails go to it by BDAT, on each session."""
+    return lambda gateway: peer.begin_flights(gateway, on_each_session=True, relay="stuck")
+
+
 class TestHanging(Isolation):
     """Whatever the relay waits with."""
 
     def hanging(self, stage, text="Hello.\n", action=hang, **peer):
         with Peer(on={stage: action}, **peer) as stuck:
-            self.beside(stuck.url(user=None) if not stuck.auth else stuck.url(), lambda: stuck.counts.get(stage), text)
+            url = stuck.url(user=None) if not stuck.auth else stuck.url()
+            self.beside(url, lambda: stuck.counts.get(stage), text, flights_of(stuck) if stage == "bdat" else None)
 
     def test_connect(self):
         with BlackHole() as hole:
@@ -176,6 +184,8 @@ class TestDying(Isolation):
     def dying(self, stage, action, **peer):
         with Peer(on={stage: action}, **peer) as dying, Peer(auth="") as healthy:
             with Gateway(args=self.config(healthy, dying.url())) as gateway:
+                if stage == "bdat":
+                    flights_of(dying)(gateway)
                 self.beside_dying(gateway, healthy)
                 self.assertTrue(dying.counts.get(stage), "the relay was tried")
 

@@ -518,8 +518,9 @@ class TestLogs(Ops):
         self.assertEqual(said[3], "AUTH PLAIN ***")
         self.assertEqual([line.split(":")[0] for line in said[4:6]], ["MAIL FROM", "RCPT TO"])
         self.assertIn("b***@example.net", said[5])
+        self.assertEqual([line for line in said if line.startswith(("DATA", "BDAT 6 "))], ["DATA", "BDAT 6 LAST"])
         self.assertEqual(sum(line.startswith("BDAT") for line in said), 2)
-        self.assertEqual(sum(line.startswith("250 2.0.0") for msg, line in lines), 2)
+        self.assertEqual(sum(line.startswith("250 2.0.0 queued") for msg, line in lines), 2)
         self.assertTrue(any(msg == "of the session" and "TLSv1.3" in line for msg, line in lines))
 
     def test_no_trace_unless_asked(self):
