@@ -21,7 +21,7 @@ SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "re
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
-    "api": SHARED | {"service/service.h", "service/config.h", "service/last_error.h"},
+    "api": SHARED | {"service/service.h", "service/config.h", "service/last_error.h", "service/descriptors.h"},
 }
 COMPOSITION_ROOT = {"service/main.c", "service/cli.c", "service/cli_diagnose.c", "service/diagnose_text.c"}
 
