@@ -13,22 +13,24 @@
 #include "api/routes.h"
 #include "api/submission.h"
 #include "service/config.h"
+#include "service/descriptors.h"
 #include "smtp/crypto.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* The front hall's door: the listeners, a hall for each loop, and the order in which a request is judged. */
 
 #define HEADER_MS 30000
+#define ADMIN_HEADER_MS 3000            /* probes and scrapers ask at once */
 #define IDLE_MS 75000
 #define WRITE_MS 30000
-#define ADMIN_CONNECTIONS 128
 #define ADMIN_SOCKET_MODE 0660
 #define WORKERS 2
 #define TLS_LOOK_MS 2000
-#define CROWDED_TELL_MS 1000
+#define TELL_MS 1000
 
 struct api {
     struct service *service;
@@ -39,8 +41,8 @@ struct api {
     struct loop_timer tls_look;         /* at its files; on the first loop */
     struct http_share *share;           /* of connections; NULL with one loop and no limit, where the library accepts */
     struct http_crowd *crowd;           /* NULL: no limit for an address */
-    uint64_t crowded_told;              /* ms: when the log was last told of one */
-    unsigned crowded;                   /* since then */
+    struct descriptors descriptors;
+    struct hall_tell crowded, scarce;
     bool stopped;                       /* it does not listen any more */
     size_t n_halls;
     struct hall halls[];
@@ -57,6 +59,9 @@ static const char origin_hint[] =
     "If pages of this origin may send mail, add it to allowed_origins, as scheme://host:port; else call from a server.";
 static const char admin_hint[] =
     "Call the admin listener from a program, by the name localhost or 127.0.0.1; further names go in allowed_hosts.";
+static const char plain_hint[] = "Write https:// in the URL: this port takes nothing else.";
+static const char wrong_protocol_hint[] =
+    "Write http:// in the URL and use HTTP/1.1; for HTTPS the API needs tls_cert_file and tls_key_file.";
 static const char stranger_hint[] =
     "Call with a certificate (and its key) of an authority in client_ca_file: curl --cert FILE --key FILE.";
 
@@ -143,8 +148,7 @@ static void on_request(struct http_request *r)
 
 static void on_refused(struct http_request *r, enum outcome_code code, const char *detail)
 {
-    answer_refusal_with(r, code, detail,
-                        r->is_plain ? "Write https:// in the URL: this port takes nothing else." : NULL);
+    answer_refusal_with(r, code, detail, r->is_plain ? plain_hint : r->wrong_protocol ? wrong_protocol_hint : NULL);
 }
 
 static void on_end(struct http_request *r, int status)
@@ -166,6 +170,71 @@ static void on_end(struct http_request *r, int status)
     auth_release(r->auth);
 }
 
+/* ---- what the log is told of connections ---- */
+
+/* How often it was, this time included; 0: not now. */
+static unsigned may_tell(struct hall_tell *t, uint64_t now)
+{
+    unsigned n = ++t->n;
+
+    if (t->last && now < t->last + TELL_MS)
+        return 0;
+    *t = (struct hall_tell){.last = now};
+    return n;
+}
+
+static void on_crowded(void *ctx, const struct http_crowd_key *key)
+{
+    struct api *a = ctx;
+    unsigned n = may_tell(&a->crowded, loop_now(a->halls[0].loop));
+    char address[64];
+
+    desk_count_crowded(a->halls[0].desk);
+    if (!n)
+        return;
+    http_crowd_text(key, address);
+    service_log_crowded(address, service_config(a->service)->max_connections_per_address, n);
+}
+
+static void on_scarce(void *ctx)
+{
+    struct api *a = ctx;
+    unsigned n = may_tell(&a->scarce, loop_now(a->halls[0].loop));
+
+    if (n)
+        service_log_scarce(a->descriptors.limit, n);
+}
+
+static void tell_closed(struct hall *h, struct hall_tell *t, const char *listener, const char *why,
+                        const struct sockaddr *sa)
+{
+    unsigned n = may_tell(t, loop_now(h->loop));
+    struct http_crowd_key key = {.counts = false};
+    char address[64] = "";
+
+    if (!n)
+        return;
+    if (sa)
+        http_crowd_key(sa, &key);
+    if (key.counts)
+        http_crowd_text(&key, address);
+    service_log_closed(listener, why, address, n);
+}
+
+static void on_closed(void *ctx, const char *why, const struct sockaddr *sa)
+{
+    struct hall *h = ctx;
+
+    tell_closed(h, &h->closed, "api", why, sa);
+}
+
+static void on_admin_closed(void *ctx, const char *why, const struct sockaddr *sa)
+{
+    struct hall *h = ctx;
+
+    tell_closed(h, &h->admin_closed, "admin", why, sa);
+}
+
 /* ---- the listeners ---- */
 
 static struct http_params server_params(const struct api *a, size_t hall, int fd)
@@ -174,7 +243,7 @@ static struct http_params server_params(const struct api *a, size_t hall, int fd
 
     return (struct http_params){
         .listen_fd = fd,
-        .max_connections = config->max_connections,
+        .max_connections = a->descriptors.connections,
         .max_body = config->max_body_bytes,
         .header_ms = config->request_timeout_ms < HEADER_MS ? config->request_timeout_ms : HEADER_MS,
         .idle_ms = IDLE_MS,
@@ -186,6 +255,7 @@ static struct http_params server_params(const struct api *a, size_t hall, int fd
         .on_body = submission_take,
         .on_refused = on_refused,
         .on_end = on_end,
+        .on_closed = on_closed,
     };
 }
 
@@ -197,7 +267,7 @@ static bool is_unix(const struct listen_socket *s)
 
 static int start_server(struct api *a, size_t hall)
 {
-    struct http_params p = server_params(a, hall, a->share ? -1 : a->listen.fd);
+    struct http_params p = server_params(a, hall, -1);
 
     a->halls[hall].is_unix = is_unix(&a->listen);
     p.share = a->share;
@@ -206,21 +276,22 @@ static int start_server(struct api *a, size_t hall)
     return a->halls[hall].server ? 0 : -1;
 }
 
-/* One line a second at most: who does this does it often. */
-static void on_crowded(void *ctx, const struct http_crowd_key *key)
+static void share_descriptors_out(struct api *a)
 {
-    struct api *a = ctx;
-    uint64_t now = loop_now(a->halls[0].loop);
-    char address[64];
+    struct rlimit files = {RLIM_INFINITY, RLIM_INFINITY};
 
-    a->crowded++;
-    desk_count_crowded(a->halls[0].desk);
-    if (a->crowded_told && now < a->crowded_told + CROWDED_TELL_MS)
-        return;
-    http_crowd_text(key, address);
-    service_log_crowded(address, service_config(a->service)->max_connections_per_address, a->crowded);
-    a->crowded_told = now;
-    a->crowded = 0;
+    getrlimit(RLIMIT_NOFILE, &files);
+    descriptors_share_out(service_config(a->service), files.rlim_cur, &a->descriptors);
+    if (a->descriptors.limit < a->descriptors.wanted)
+        service_log_descriptors(&a->descriptors);
+}
+
+/* Of the API's connections. */
+static int last_descriptor(const struct api *a)
+{
+    uint64_t last = a->descriptors.limit - a->descriptors.kept - 1;
+
+    return a->descriptors.limit > a->descriptors.kept && last < INT32_MAX ? (int)last + 1 : 0;
 }
 
 /* There is one socket for all loops; one each (SO_REUSEPORT) would lose the connections that wait at it when it is
@@ -229,18 +300,21 @@ static int start_halls(struct api *a)
 {
     const struct config *c = service_config(a->service);
     struct http_share_params p = {.loop = a->halls[0].loop, .n_servers = a->n_halls,
-                                  .max_connections = c->max_connections, .on_crowded = on_crowded, .ctx = a};
+                                  .max_connections = a->descriptors.connections,
+                                  .max_fd = last_descriptor(a), .on_crowded = on_crowded, .on_scarce = on_scarce,
+                                  .ctx = a};
     int rc = 0;
 
     if (c->max_connections_per_address)
         p.crowd = a->crowd = http_crowd_new(c->max_connections_per_address, c->max_connections);
     if (c->max_connections_per_address && !a->crowd)
         return -1;
-    if ((a->n_halls > 1 || a->crowd) && !(a->share = http_share_new(&p)))
+    a->share = http_share_new(&p);
+    if (!a->share)
         return -1;
     for (size_t i = 0; i < a->n_halls; i++)
         rc |= start_server(a, i);
-    if (a->share && rc == 0)
+    if (rc == 0)
         rc = http_share_listen(a->share, a->listen.fd);
     return rc;
 }
@@ -251,8 +325,12 @@ static int start_admin(struct api *a)
 
     if (a->admin_listen.is_local && !is_unix(&a->admin_listen))
         a->halls[0].admin_loopback = a->admin_listen.name;
-    p.max_connections = ADMIN_CONNECTIONS;
+    p.max_connections = a->descriptors.admin_connections;
+    p.makes_room = true;
+    p.no_bodies = true;
+    p.header_ms = p.header_ms < ADMIN_HEADER_MS ? p.header_ms : ADMIN_HEADER_MS;
     p.on_headers = on_admin_headers;
+    p.on_closed = on_admin_closed;
     a->halls[0].admin = http_server_new(a->halls[0].http, &p);
     return a->halls[0].admin ? 0 : -1;
 }
@@ -330,6 +408,7 @@ static int start_servers(struct api *a, char err_out[200])
     bool need_local = config->n_keys == 0 && !config->client_ca_file;
     int rc;
 
+    share_descriptors_out(a);
     if (start_tls(a, err_out) < 0)
         return -1;
     if (start_listening(config, LISTEN_API, need_local, &a->listen, err_out) < 0)
@@ -401,8 +480,7 @@ void api_stop_listening(struct api *a)
         return;
     a->stopped = true;
     listen_remove_path(&a->listen);
-    if (a->share)
-        http_share_stop(a->share);
+    http_share_stop(a->share);
     for (size_t i = 1; i < a->n_halls; i++)
         loop_post(a->halls[i].loop, &a->halls[i].stop);
     http_server_stop_listening(a->halls[0].server);

@@ -9,6 +9,11 @@
 
 struct diagnosis_runs;
 
+struct hall_tell {                      /* a line of the log, at most one a second: what causes it comes in crowds */
+    uint64_t last;                      /* ms: when it was written last */
+    unsigned n;                         /* times since then */
+};
+
 struct hall {
     struct service *service;            /* all halls' */
     struct desk *desk;
@@ -23,6 +28,7 @@ struct hall {
     bool closing;                       /* what is still being read is not sent */
     struct http *http;
     struct http_server *server, *admin; /* the admin listener is on the first loop, NULL elsewhere */
+    struct hall_tell closed, admin_closed;
     struct loop_msg stop;
 };
 #endif

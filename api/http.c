@@ -1,8 +1,9 @@
-#include "api/http.h"
+#include "api/http_int.h"
 
 #include "api/http_guard.h"
 #include "api/http_head.h"
 #include "api/http_linger.h"
+#include "api/http_lobby.h"
 #include "api/http_share.h"
 #include "api/http_tls.h"
 #include "smtp/block.h"
@@ -11,7 +12,6 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,6 @@
  * Content-Length that is no number or too large a one (400, 413; with the status line twice, a fault of its own), an
  * HTTP version it does not know (505). */
 
-#define SERVERS_MAX 2
 #define MEMORY_PER_CONNECTION 16384
 #define DROP_MAX 65536                  /* so much of an unwanted body is read, so that the connection can be kept */
 #define FLUSH_ROUNDS 64
@@ -39,52 +38,6 @@
 #define LINGER_IDLE_MS 5000
 #define LINGER_MS 30000
 #define PLAIN_MS 2000                   /* for a client that asked in plain HTTP to read that it must not, and leave */
-
-enum phase {
-    PHASE_IDLE,                         /* between requests, and while a head is read */
-    PHASE_UPLOAD,                       /* the body comes in and is kept */
-    PHASE_PAUSED,                       /* the same, suspended until http_continue */
-    PHASE_DROP,                         /* the answer is known; the rest of the body is read and dropped */
-    PHASE_WAITING,                      /* suspended until http_answer */
-    PHASE_ANSWERED,                     /* queued in libmicrohttpd */
-};
-
-struct http_conn {
-    struct http_request r;              /* one at a time; first, so that a request is its connection */
-    struct http_server *server;
-    struct MHD_Connection *c;
-    struct http_tls_session *tls;       /* or NULL */
-    enum phase phase;
-    size_t uri_n, received, dropped, received_before;
-    size_t late_end, received_late;     /* what lay at the socket when the time was up counts: up to here */
-    uint64_t due;                       /* what is allowed to take until then */
-    struct loop_timer timer;            /* may be set earlier than due: it then only looks again */
-    struct http_conn *prev, *next;      /* waiting, or finished */
-    int raw_status;                     /* of an answer written past libmicrohttpd */
-    bool is_cut;                        /* shut down both ways: nobody reads any more */
-    bool is_whole;                      /* the last request came whole, and its answer leaves the end to the client */
-};
-
-struct conn_list {
-    struct http_conn *first;
-};
-
-struct http_server {
-    struct http *http;
-    struct http_params p;
-    struct MHD_Daemon *daemon;
-    struct loop_io io;                  /* the daemon's epoll set in ours */
-    bool pending;                       /* the daemon has work although its descriptors are quiet */
-    bool closing;
-    struct http_linger *linger;         /* NULL: the server ends, and so does every connection, at once */
-    struct conn_list waiting, finished; /* both are suspended; finished ones are resumed in a batch */
-    atomic_uint load;                   /* connections, and those that are brought */
-};
-
-struct http {
-    struct loop *loop;
-    struct http_server *servers[SERVERS_MAX];
-};
 
 const char *http_method_name(enum http_method m)
 {
@@ -126,7 +79,7 @@ const char *http_library_version(void)
 
 /* ---- lists of suspended connections ---- */
 
-static void list_add(struct conn_list *l, struct http_conn *k)
+void http_conn_list_add(struct conn_list *l, struct http_conn *k)
 {
     k->prev = NULL;
     k->next = l->first;
@@ -135,7 +88,7 @@ static void list_add(struct conn_list *l, struct http_conn *k)
     l->first = k;
 }
 
-static void list_remove(struct conn_list *l, struct http_conn *k)
+void http_conn_list_remove(struct conn_list *l, struct http_conn *k)
 {
     if (k->prev)
         k->prev->next = k->next;
@@ -163,7 +116,7 @@ static void set_due(struct http_conn *k, uint32_t ms)
     set_due_at(k, loop_now(k->server->http->loop) + ms);
 }
 
-static int fd_of(struct http_conn *k)
+int http_conn_fd(struct http_conn *k)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(k->c, MHD_CONNECTION_INFO_CONNECTION_FD);
 
@@ -174,26 +127,22 @@ static bool send_all(struct http_conn *k, struct bytes_view v)
 {
     if (k->tls)
         return http_tls_send(k->tls, v);
-    return send(fd_of(k), v.p, v.n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)v.n;
+    return send(http_conn_fd(k), v.p, v.n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)v.n;
+}
+
+void http_server_tell_closed(struct http_server *s, const char *why, const struct sockaddr *address)
+{
+    if (s->p.on_closed)
+        s->p.on_closed(s->p.ctx, why, address);
 }
 
 /* libmicrohttpd takes no answer while a body comes in, so this one goes past it; the connection ends with it. */
-static void write_raw(struct http_conn *k)
+void http_conn_write_raw(struct http_conn *k)
 {
     const struct http_answer *a = &k->r.answer;
     struct bytes_buf out;
 
-    bytes_buf_init(&out, 0);
-    bytes_buf_printf(
-        &out,
-        "HTTP/1.1 %d %s\r\nConnection: close\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\nContent-Length: %zu\r\n",
-        a->status, MHD_get_reason_phrase_for((unsigned)a->status), k->r.id, a->n);
-    if (a->type)
-        bytes_buf_printf(&out, "Content-Type: %s\r\n", a->type);
-    if (k->r.cors)
-        bytes_buf_printf(&out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", k->r.origin);
-    bytes_buf_add_str(&out, "\r\n");
-    bytes_buf_add(&out, a->body, a->n);
+    http_response_text(&k->r, &out);
     if (!out.failed && send_all(k, bytes_buf_view(&out)))
         k->raw_status = a->status;
     bytes_buf_deinit(&out);
@@ -202,7 +151,7 @@ static void write_raw(struct http_conn *k)
 static bool is_at_end(struct http_conn *k)
 {
     char c;
-    ssize_t n = recv(fd_of(k), &c, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = recv(http_conn_fd(k), &c, 1, MSG_PEEK | MSG_DONTWAIT);
 
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
@@ -210,7 +159,7 @@ static bool is_at_end(struct http_conn *k)
 /* Under TLS its goodbye lies unread before the client's end. */
 static bool has_closed(struct http_conn *k)
 {
-    struct pollfd p = {.fd = fd_of(k), .events = POLLRDHUP};
+    struct pollfd p = {.fd = http_conn_fd(k), .events = POLLRDHUP};
 
     return k->tls ? poll(&p, 1, 0) == 1 : is_at_end(k);
 }
@@ -243,7 +192,7 @@ static bool is_reading_on(struct http_conn *k)
     if (k->late_end) {
         if (k->received == k->received_late || k->received >= k->late_end)
             return false;
-    } else if (ioctl(fd_of(k), FIONREAD, &unread) < 0 || unread <= 0) {
+    } else if (ioctl(http_conn_fd(k), FIONREAD, &unread) < 0 || unread <= 0) {
         return false;
     } else {
         k->late_end = k->received + (size_t)unread;
@@ -260,10 +209,10 @@ static bool answer_late(struct http_conn *k)
 {
     if (k->raw_status)
         return false;                   /* it was answered, and nothing came since */
-    write_raw(k);
+    http_conn_write_raw(k);
     if (!k->raw_status)
         return false;
-    shutdown(fd_of(k), SHUT_WR);
+    shutdown(http_conn_fd(k), SHUT_WR);
     set_due(k, LINGER_IDLE_MS);
     return true;
 }
@@ -274,6 +223,12 @@ static void on_due(struct loop_timer *t)
     struct http_server *s = k->server;
     bool awaits = k->phase == PHASE_UPLOAD || k->phase == PHASE_DROP, is_late = k->due <= loop_now(s->http->loop);
 
+    if (k->is_cut) {
+        http_stuck_cut(k, SHUT_RDWR);
+        return;
+    }
+    if (awaits && http_stuck_look(k))
+        return;
     if (k->phase == PHASE_WAITING || k->phase == PHASE_PAUSED)
         return;                         /* suspended: the owner goes on or answers; the next due is set then */
     if (is_late && awaits && is_reading_on(k))
@@ -288,85 +243,14 @@ static void on_due(struct loop_timer *t)
         s->p.on_refused(&k->r, OUTCOME_REQUEST_TIMEOUT, "The body was not complete within request_timeout.");
     if (is_late && awaits && answer_late(k))
         return;
-    k->is_cut = true;
-    shutdown(fd_of(k), SHUT_RDWR);      /* libmicrohttpd sees the end and cleans up */
-    s->pending = true;
+    http_stuck_cut(k, SHUT_RDWR);
 }
 
 /* ---- answers ---- */
 
-static void free_answer(struct http_answer *a)
-{
-    if (a->is_block)
-        block_free(a->body);
-    else if (!a->is_static)
-        free(a->body);
-    a->body = NULL;
-}
-
-static void add_header(struct MHD_Response *m, bool *ok, const char *name, const char *value)
-{
-    *ok = *ok && MHD_add_response_header(m, name, value) == MHD_YES;
-}
-
-/* The Fetch standard's fields, §3.2.3. */
-static void add_cors(struct MHD_Response *m, bool *ok, const struct http_request *r)
-{
-    add_header(m, ok, "Access-Control-Allow-Origin", r->origin);
-    add_header(m, ok, "Vary", "Origin");
-    if (!r->answer.preflight) {
-        add_header(m, ok, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy");
-        return;
-    }
-    add_header(m, ok, "Access-Control-Allow-Headers",
-               "Authorization, Content-Type, Content-Encoding, Traceparent, X-Request-Id, X-Batch-Validation");
-    add_header(m, ok, "Access-Control-Max-Age", "600");
-    if (r->private_network)
-        add_header(m, ok, "Access-Control-Allow-Private-Network", "true");
-}
-
-static struct MHD_Response *make_response(struct http_conn *k)
-{
-    struct http_answer *a = &k->r.answer;
-    struct MHD_Response *m =
-        a->is_block ? MHD_create_response_from_buffer_with_free_callback(a->n, a->body, block_free)
-                    : MHD_create_response_from_buffer(a->n, a->body, a->is_static || !a->body ? MHD_RESPMEM_PERSISTENT
-                                                                                              : MHD_RESPMEM_MUST_FREE);
-    char seconds[12];
-    bool ok = true;
-
-    if (!m)
-        return NULL;
-    a->body = NULL;                     /* libmicrohttpd's now */
-    add_header(m, &ok, "X-Request-Id", k->r.id);
-    add_header(m, &ok, "Cache-Control", "no-store");
-    if (a->type)
-        add_header(m, &ok, "Content-Type", a->type);
-    if (a->allow[0])
-        add_header(m, &ok, a->preflight ? "Access-Control-Allow-Methods" : "Allow", a->allow);
-    if (k->r.cors)
-        add_cors(m, &ok, &k->r);
-    if (a->www_authenticate)
-        add_header(m, &ok, "WWW-Authenticate", "Bearer");
-    if (a->retry_after) {
-        snprintf(seconds, sizeof(seconds), "%u", a->retry_after);
-        add_header(m, &ok, "Retry-After", seconds);
-    }
-    if (k->r.rate_policy[0]) {
-        add_header(m, &ok, "RateLimit-Policy", k->r.rate_policy);
-        add_header(m, &ok, "RateLimit", k->r.rate);
-    }
-    if (a->close || k->server->closing)
-        add_header(m, &ok, "Connection", "close");
-    if (ok)
-        return m;
-    MHD_destroy_response(m);
-    return NULL;
-}
-
 static enum MHD_Result queue_answer(struct http_conn *k)
 {
-    struct MHD_Response *m = make_response(k);
+    struct MHD_Response *m = http_response_make(k);
     enum MHD_Result rc;
 
     if (!m)
@@ -396,8 +280,8 @@ void http_answer(struct http_request *r, const struct http_answer *a)
     if (k->phase != PHASE_WAITING)
         return;                         /* inside a callback: its caller goes on */
     r->client_gone = has_left(k);
-    list_remove(&k->server->waiting, k);
-    list_add(&k->server->finished, k);
+    http_conn_list_remove(&k->server->waiting, k);
+    http_conn_list_add(&k->server->finished, k);
     k->server->pending = true;
 }
 
@@ -410,8 +294,8 @@ void http_continue(struct http_request *r)
     if (r->has_answer)
         r->answer.close = true;
     k->phase = r->has_answer ? PHASE_DROP : PHASE_UPLOAD;
-    list_remove(&k->server->waiting, k);
-    list_add(&k->server->finished, k);
+    http_conn_list_remove(&k->server->waiting, k);
+    http_conn_list_add(&k->server->finished, k);
     k->server->pending = true;
 }
 
@@ -422,13 +306,22 @@ static bool has_body(const struct http_request *r)
     return r->chunked || (r->has_length && r->length > 0);
 }
 
+/* Bodies of other methods mean nothing (RFC 9110 §9.3.1), and nobody waits for one. */
+static bool may_have_body(const struct http_conn *k)
+{
+    const enum http_method m = k->r.method;
+
+    return !k->server->p.no_bodies && (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
+}
+
 /* An answer before the body: a small body is read and dropped and the connection kept; else libmicrohttpd answers at
  * once and closes. */
 static enum MHD_Result answer_early(struct http_conn *k)
 {
     struct http_request *r = &k->r;
+    bool is_small = !r->chunked && !r->expects_continue && r->length <= DROP_MAX;
 
-    if (!r->answer.close && (!has_body(r) || (!r->chunked && !r->expects_continue && r->length <= DROP_MAX))) {
+    if (!r->answer.close && (!has_body(r) || (is_small && may_have_body(k)))) {
         k->phase = PHASE_DROP;
         return MHD_YES;
     }
@@ -459,7 +352,9 @@ static enum MHD_Result on_head(struct http_conn *k, const char *method, const ch
         r->client = http_tls_client(k->tls);
     }
     p->on_headers(r);
-    if (!r->has_answer && !r->wants_body && r->length > DROP_MAX)
+    if (!r->has_answer && !r->wants_body && has_body(r) && !may_have_body(k))
+        p->on_refused(r, OUTCOME_INVALID_REQUEST, "A request like this one has no body.");
+    else if (!r->has_answer && !r->wants_body && r->length > DROP_MAX)
         p->on_refused(r, OUTCOME_PAYLOAD_TOO_LARGE, "This endpoint takes no body.");
     if (r->has_answer)
         return answer_early(k);
@@ -474,14 +369,14 @@ static enum MHD_Result drop(struct http_conn *k, size_t n)
     if (k->dropped <= (k->r.has_answer && k->r.wants_body ? k->server->p.max_body : DROP_MAX))
         return MHD_YES;
     if (k->r.has_answer)
-        write_raw(k);
+        http_conn_write_raw(k);
     return MHD_NO;
 }
 
 static void suspend(struct http_conn *k, enum phase phase)
 {
     k->phase = phase;
-    list_add(&k->server->waiting, k);
+    http_conn_list_add(&k->server->waiting, k);
     MHD_suspend_connection(k->c);
 }
 
@@ -540,6 +435,7 @@ static enum MHD_Result on_call(void *cls, struct MHD_Connection *c, const char *
     (void)req_cls;
     if (!k)
         return MHD_NO;
+    k->server->calls++;
     switch (k->phase) {
     case PHASE_IDLE:
         return on_head(k, method, url, version);
@@ -570,6 +466,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
 
     (void)cls;
     if (k) {
+        k->server->calls++;
         k->is_whole = false;
         k->uri_n = http_head_target_length(uri);
         set_due(k, k->server->p.header_ms);
@@ -589,19 +486,22 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls, en
         return;
     k->is_whole = k->phase == PHASE_ANSWERED && !k->r.answer.close && !k->server->closing;
     k->server->p.on_end(&k->r, k->phase == PHASE_ANSWERED ? k->r.answer.status : k->raw_status ? k->raw_status : 499);
-    free_answer(&k->r.answer);
+    http_response_free(&k->r.answer);
     memset(&k->r, 0, sizeof(k->r));
     k->phase = PHASE_IDLE;
     k->received = k->dropped = k->received_before = k->late_end = k->received_late = 0;
     k->raw_status = 0;
-    set_due(k, k->server->p.idle_ms);
+    k->stuck_looks = 0;
+    http_entry_remove(k);
+    http_entry_add(k);
+    if (!k->is_cut)
+        set_due(k, k->server->p.idle_ms);
 }
 
-static void less_load(struct http_server *s)
+void http_server_less_load(struct http_server *s)
 {
     atomic_fetch_sub(&s->load, 1);
-    if (s->p.share)
-        http_share_left(s->p.share);
+    http_share_left(s->p.share);
 }
 
 /* A connection has ended, after it lingered if it did: until then it counts. The share counts connections by address
@@ -610,15 +510,15 @@ static void on_left(void *ctx, const void *address)
 {
     struct http_server *s = ctx;
 
-    if (s->p.share && address)
+    if (address)
         http_share_forget(s->p.share, address);
-    less_load(s);
+    http_server_less_load(s);
 }
 
 /* Our side of the connection is over; true: not the connection. */
 static bool lingers(struct http_server *s, struct http_conn *k, const void *address)
 {
-    return s->linger && k && !k->is_cut && http_linger_keep(s->linger, fd_of(k), k->is_whole, address);
+    return s->linger && k && !k->is_shut && http_linger_keep(s->linger, http_conn_fd(k), k->is_whole, address);
 }
 
 /* The client's request is not in TLS: libmicrohttpd never sees it, so it is answered here. */
@@ -633,18 +533,46 @@ static void on_plain(void *ctx)
     k->server->p.on_refused(&k->r, OUTCOME_INVALID_REQUEST,
                             "The request came in plain HTTP, and this port speaks TLS from the first byte.");
     k->tls = NULL;
-    write_raw(k);
+    http_conn_write_raw(k);
     k->tls = tls;
-    free_answer(&k->r.answer);
+    http_response_free(&k->r.answer);
     memset(&k->r, 0, sizeof(k->r));
-    shutdown(fd_of(k), SHUT_WR);
+    shutdown(http_conn_fd(k), SHUT_WR);
     set_due(k, PLAIN_MS);
+}
+
+/* The client has sent more of its handshake, or left. */
+static void on_more(struct loop_io *io, uint32_t events)
+{
+    struct http_conn *k = (struct http_conn *)(void *)((char *)io - offsetof(struct http_conn, io));
+
+    (void)events;
+    loop_del(k->server->http->loop, io);
+    http_conn_list_remove(&k->server->shaking, k);
+    MHD_resume_connection(k->c);
+    k->server->pending = true;
+}
+
+/* libmicrohttpd forgets only behind the handshake that a socket had nothing more to read: left to itself, it would try
+ * again and again. So the connection is suspended until there is more. */
+static void on_wait(void *ctx)
+{
+    struct http_conn *k = ctx;
+    struct http_server *s = k->server;
+
+    k->io = (struct loop_io){.fd = http_conn_fd(k), .on_ready = on_more};
+    if (s->ending || loop_add(s->http->loop, &k->io, EPOLLIN | EPOLLRDHUP) < 0)
+        return;
+    http_conn_list_add(&s->shaking, k);
+    MHD_suspend_connection(k->c);
 }
 
 static void conn_free(struct http_conn *k)
 {
     struct http_server *s = k->server;
 
+    http_entry_remove(k);
+    s->n_cut -= k->is_cut;
     loop_timer_clear(s->http->loop, &k->timer);
     http_tls_end(k->tls);
     free(k);
@@ -655,7 +583,7 @@ static void conn_free(struct http_conn *k)
 static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *c)
 {
     struct http_conn *k = calloc(1, sizeof(*k));
-    struct http_tls_params tls = {.c = c, .ctx = k, .on_plain = on_plain};
+    struct http_tls_params tls = {.c = c, .ctx = k, .on_plain = on_plain, .on_wait = on_wait};
 
     if (!k)
         return NULL;
@@ -666,7 +594,8 @@ static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *
         free(k);
         return NULL;
     }
-    set_due(k, s->p.header_ms);
+    http_entry_add(k);
+    set_due_at(k, s->admitted_since + s->p.header_ms);  /* in the lobby its time ran already */
     return k;
 }
 
@@ -677,10 +606,10 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
     const void *address = info ? info->client_addr : NULL;
     struct http_server *s = cls;
 
+    s->calls++;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        /* where libmicrohttpd accepts, it does not count those that linger: they give way */
-        if (atomic_fetch_add(&s->load, 1) >= s->p.max_connections && !s->p.share)
-            http_linger_drop_oldest(s->linger);
+        s->began = true;
+        atomic_fetch_add(&s->load, 1);
         *socket_context = conn_new(s, c);       /* without one its first request is refused by closing it */
         return;
     }
@@ -709,45 +638,6 @@ static void on_ready(struct loop_io *io, uint32_t events)
     s->pending = true;
 }
 
-/* ---- connections that are brought ---- */
-
-struct brought {
-    struct loop_msg msg;
-    struct http_server *server;
-    struct sockaddr_storage address;
-    socklen_t n;
-    int fd;
-};
-
-/* It is counted as brought until it is counted as there, or has failed. */
-static void on_brought(struct loop_msg *m)
-{
-    struct brought *b = (struct brought *)(void *)m;
-    struct http_server *s = b->server;
-
-    if (MHD_add_connection(s->daemon, b->fd, (const struct sockaddr *)(const void *)&b->address, b->n) == MHD_YES)
-        s->pending = true;
-    else if (s->p.share)                /* libmicrohttpd has closed it */
-        http_share_forget(s->p.share, &b->address);
-    less_load(s);
-    free(b);
-}
-
-void http_server_bring(struct http_server *s, int fd, const struct sockaddr_storage *address, unsigned n)
-{
-    struct brought *b = malloc(sizeof(*b));
-
-    if (!b) {
-        close(fd);
-        if (s->p.share)
-            http_share_forget(s->p.share, address);
-        return;
-    }
-    *b = (struct brought){.msg = {.on_msg = on_brought}, .server = s, .address = *address, .n = n, .fd = fd};
-    atomic_fetch_add(&s->load, 1);
-    loop_post(s->http->loop, &b->msg);
-}
-
 unsigned http_server_load(const struct http_server *s)
 {
     return s->load;
@@ -759,12 +649,12 @@ unsigned http_server_load(const struct http_server *s)
  * resumed before it. */
 static void run_server(struct http_server *s)
 {
-    MHD_UNSIGNED_LONG_LONG timeout;
     struct http_conn *k;
+    unsigned calls = s->calls;
 
     s->pending = false;
     while ((k = s->finished.first) != NULL) {
-        list_remove(&s->finished, k);
+        http_conn_list_remove(&s->finished, k);
         if (k->phase == PHASE_WAITING)
             set_due(k, s->p.write_ms);
         else
@@ -774,8 +664,7 @@ static void run_server(struct http_server *s)
         MHD_resume_connection(k->c);
     }
     MHD_run(s->daemon);
-    if (MHD_get_timeout(s->daemon, &timeout) == MHD_YES && timeout == 0)
-        s->pending = true;
+    http_stuck_next_run(s, s->calls != calls);
 }
 
 static int before_wait(void *ctx)
@@ -783,7 +672,7 @@ static int before_wait(void *ctx)
     struct http *h = ctx;
     int wait = -1;
 
-    for (size_t i = 0; i < SERVERS_MAX; i++) {
+    for (size_t i = 0; i < HTTP_SERVERS_MAX; i++) {
         struct http_server *s = h->servers[i];
         if (s && s->pending)
             run_server(s);
@@ -812,20 +701,17 @@ void http_free(struct http *h)
     free(h);
 }
 
+/* Without TURBO under TLS: with it the daemon takes a socket for readable that it has not asked. */
 static struct MHD_Daemon *start_daemon(struct http_server *s)
 {
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET;
     struct MHD_OptionItem tls[HTTP_TLS_OPTIONS] = {{MHD_OPTION_END, 0, NULL}};
-    enum MHD_OPTION socket_option = s->p.listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END;
 
-    if (s->p.listen_fd < 0)
-        flags |= MHD_USE_NO_LISTEN_SOCKET;
-    if (s->p.tls) {
-        flags |= MHD_USE_TLS;
+    flags |= s->p.tls ? MHD_USE_TLS : MHD_USE_TURBO;
+    if (s->p.tls)
         http_tls_options(tls);
-    }
     return MHD_start_daemon(flags, 0, NULL, NULL, on_call, s,
-                            MHD_OPTION_CONNECTION_LIMIT, s->p.max_connections,
+                            MHD_OPTION_CONNECTION_LIMIT, s->p.max_connections + HTTP_ROOM,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
                             MHD_OPTION_CONNECTION_TIMEOUT, 0u,
                             MHD_OPTION_STRICT_FOR_CLIENT, 0,
@@ -834,64 +720,90 @@ static struct MHD_Daemon *start_daemon(struct http_server *s)
                             MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
                             MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, s,
                             MHD_OPTION_ARRAY, tls,
-                            socket_option, (MHD_socket)s->p.listen_fd,  /* the last one: it may be the end */
                             MHD_OPTION_END);
+}
+
+/* Connections come from a share in any case: it knows what to do without a descriptor to spare. */
+static int start_share(struct http_server *s)
+{
+    const struct http_share_params share = {.loop = s->http->loop, .n_servers = 1, .ctx = s->p.ctx,
+                                            .max_connections = s->p.max_connections, .makes_room = s->p.makes_room};
+
+    if (!s->p.share)
+        s->p.share = s->own_share = http_share_new(&share);
+    if (!s->p.share)
+        return -1;
+    http_share_join(s->p.share, s);
+    return 0;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void server_deinit(struct http_server *s)
+{
+    http_linger_free(s->linger);
+    s->linger = NULL;
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
+    http_lobby_free(s->lobby);
+    http_share_free(s->own_share);
+    free(s);
 }
 
 struct http_server *http_server_new(struct http *h, const struct http_params *p)
 {
     struct http_server *s = calloc(1, sizeof(*s));
+    int listen_fd = p->listen_fd;
     size_t slot = 0;
 
-    while (slot < SERVERS_MAX && h->servers[slot])
+    while (slot < HTTP_SERVERS_MAX && h->servers[slot])
         slot++;
-    if (!s || slot == SERVERS_MAX)
+    if (!s || slot == HTTP_SERVERS_MAX)
         goto fail;
     s->http = h;
     s->p = *p;
+    s->quiet_timer.on_timer = http_stuck_on_quiet;
     s->linger = http_linger_new(&(struct http_linger_params){
         .loop = h->loop, .max_bytes = (uint64_t)p->max_body + LINGER_BYTES, .idle_ms = LINGER_IDLE_MS,
         .max_ms = LINGER_MS, .on_left = on_left, .ctx = s});
     s->daemon = s->linger ? start_daemon(s) : NULL;
-    if (!s->daemon)
+    if (!s->daemon || http_entry_start(s) < 0)
         goto fail;
     s->io = (struct loop_io){.fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
                              .on_ready = on_ready};
-    if (loop_add(h->loop, &s->io, EPOLLIN) < 0) {
-        MHD_stop_daemon(s->daemon);     /* closes listen_fd too */
-        http_linger_free(s->linger);
-        free(s);
-        return NULL;
+    if (loop_add(h->loop, &s->io, EPOLLIN) < 0)
+        goto fail;
+    if (start_share(s) < 0 || (s->own_share && http_share_listen(s->own_share, listen_fd) < 0)) {
+        loop_del(h->loop, &s->io);
+        listen_fd = -1;
+        goto fail;
     }
     s->pending = true;
     h->servers[slot] = s;
-    if (p->share)
-        http_share_join(p->share, s);
     return s;
 fail:
-    if (p->listen_fd >= 0)
-        close(p->listen_fd);
+    close_fd(&listen_fd);
     if (s)
-        http_linger_free(s->linger);
-    free(s);
+        server_deinit(s);
     return NULL;
 }
 
 void http_server_stop_listening(struct http_server *s)
 {
-    MHD_socket fd = s->closing ? MHD_INVALID_SOCKET : MHD_quiesce_daemon(s->daemon);
-
     s->closing = true;
-    if (fd != MHD_INVALID_SOCKET)
-        close(fd);
+    if (s->own_share)
+        http_share_stop(s->own_share);
 }
 
-void http_server_free(struct http_server *s, enum outcome_code code, const char *detail)
+/* libmicrohttpd stops with none suspended. */
+static void wake_all(struct http_server *s, enum outcome_code code, const char *detail)
 {
-    if (!s)
-        return;
-    http_server_stop_listening(s);
-    while (s->waiting.first) {          /* libmicrohttpd stops with none suspended */
+    while (s->waiting.first) {
         struct http_conn *k = s->waiting.first;
         bool paused = k->phase == PHASE_PAUSED;
         if (!k->r.has_answer)
@@ -899,15 +811,26 @@ void http_server_free(struct http_server *s, enum outcome_code code, const char 
         if (paused)
             http_continue(&k->r);
     }
+    while (s->shaking.first)
+        on_more(&s->shaking.first->io, 0);
+}
+
+void http_server_free(struct http_server *s, enum outcome_code code, const char *detail)
+{
+    if (!s)
+        return;
+    http_server_stop_listening(s);
+    s->ending = true;
+    wake_all(s, code, detail);
     s->pending = true;
     for (int i = 0; i < FLUSH_ROUNDS && s->pending; i++)
         run_server(s);
-    for (size_t i = 0; i < SERVERS_MAX; i++)
+    for (size_t i = 0; i < HTTP_SERVERS_MAX; i++)
         if (s->http->servers[i] == s)
             s->http->servers[i] = NULL;
     loop_del(s->http->loop, &s->io);
+    loop_timer_clear(s->http->loop, &s->quiet_timer);
     http_linger_free(s->linger);        /* an end does not wait for them */
     s->linger = NULL;
-    MHD_stop_daemon(s->daemon);
-    free(s);
+    server_deinit(s);
 }

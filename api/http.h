@@ -14,6 +14,7 @@ struct http_share;
 struct http_tls;
 struct config_key;
 struct route_row;
+struct sockaddr;
 struct sockaddr_storage;
 struct MHD_Connection;
 
@@ -37,6 +38,7 @@ struct http_answer {
 struct http_request {                   /* strings are valid until on_end; NULL when the header is absent */
     enum http_method method;
     bool is_plain;                      /* not in TLS, where only that is taken: it is refused */
+    bool wrong_protocol;                /* not HTTP at all: it is refused */
     bool http10, chunked, has_length, expects_continue;
     uint64_t length;                    /* Content-Length */
     struct bytes_view path;             /* raw: nothing is percent-decoded; without the query */
@@ -75,9 +77,11 @@ enum http_taken {
 
 struct http_params {
     int listen_fd;                      /* taken over; -1: connections come from `share` */
-    struct http_share *share;           /* or NULL; outlives the server */
+    struct http_share *share;           /* or NULL, when it listens by itself; outlives the server */
     struct http_tls *tls;               /* NULL: plain HTTP; outlives the server */
     unsigned max_connections;
+    bool makes_room;                    /* at max_connections the oldest idle one is closed for a new one */
+    bool no_bodies;                     /* no request has a body */
     size_t max_body;
     uint32_t header_ms, idle_ms, request_ms, write_ms;
     void *ctx;
@@ -89,14 +93,21 @@ struct http_params {
     /* http.c itself refuses: framing, size, time. Must answer. */
     void (*on_refused)(struct http_request *r, enum outcome_code code, const char *detail);
     void (*on_end)(struct http_request *r, int status);         /* 499: the client left before its answer */
+    /* NULL, or for the log: a connection is closed, or held up, for a reason that no answer tells. `why` (valid during
+     * the call) ends a sentence; address: struct sockaddr, or NULL. */
+    void (*on_closed)(void *ctx, const char *why, const struct sockaddr *address);
 };
 
 struct http *http_new(struct loop *loop) MUST_CHECK;            /* takes the loop's before_wait hook */
 void http_free(struct http *h);                                 /* after its servers */
 /* NULL: listen_fd is closed */
 struct http_server *http_server_new(struct http *h, const struct http_params *p) MUST_CHECK;
-/* A connection for a server without a socket of its own. Any thread; fd is taken over. */
-void http_server_bring(struct http_server *s, int fd, const struct sockaddr_storage *address, unsigned n);
+/* A connection, from the loop that accepted it; fd is taken over. */
+void http_server_bring(struct http_server *s, const struct loop *from, int fd, const struct sockaddr_storage *address,
+                       unsigned n);
+/* Closes its oldest connection that waits for its client; false: there is none, or too many are being closed. Its own
+ * loop. */
+bool http_server_make_room(struct http_server *s);
 unsigned http_server_load(const struct http_server *s);         /* connections, brought ones included; any thread */
 /* running requests go on; every answer now closes its connection */
 void http_server_stop_listening(struct http_server *s);

@@ -92,6 +92,21 @@ static bool may_enter(const struct http_share *s, const struct sockaddr *address
     return false;
 }
 
+/* Without a descriptor to spare: the others wait for a moment. */
+static void rest_for_a_while(struct http_share *s)
+{
+    rest(s);
+    loop_timer_set(s->p.loop, &s->timer, loop_now(s->p.loop) + REST_MS);
+    if (s->p.on_scarce)
+        s->p.on_scarce(s->p.ctx);
+}
+
+/* A new descriptor is the lowest that is free. */
+static bool is_scarce(const struct http_share *s, int fd)
+{
+    return s->p.max_fd && fd > s->p.max_fd;
+}
+
 /* False when there was none, or it cannot be had now. */
 static bool accept_one(struct http_share *s)
 {
@@ -99,23 +114,29 @@ static bool accept_one(struct http_share *s)
     socklen_t n = sizeof(address);
     int fd;
 
-    if (is_full(s)) {
+    if (is_full(s) && !(s->p.makes_room && http_server_make_room(s->servers[0]))) {
         rest(s);
         if (!is_full(s))
             end_rest(s);                /* one left before it could see the rest */
         return false;
     }
     fd = accept4(s->io.fd, (struct sockaddr *)(void *)&address, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (is_scarce(s, fd)) {
+        close(fd);
+        rest_for_a_while(s);
+        return false;
+    }
     if (fd >= 0) {
         if (may_enter(s, (const struct sockaddr *)(const void *)&address))
-            http_server_bring(least_loaded(s), fd, &address, n);
+            http_server_bring(least_loaded(s), s->p.loop, fd, &address, n);
         else
             close(fd);
         return true;
     }
     if (is_lasting(errno)) {
-        rest(s);
-        loop_timer_set(s->p.loop, &s->timer, loop_now(s->p.loop) + REST_MS);
+        if (s->p.makes_room)
+            http_server_make_room(s->servers[0]);
+        rest_for_a_while(s);
         return false;
     }
     return errno == ECONNABORTED || errno == EINTR;     /* that one has left; the next may be there */
@@ -186,6 +207,7 @@ void http_share_stop(struct http_share *s)
 {
     if (s->io.fd < 0)
         return;
+    s->p.makes_room = false;            /* or this might not end */
     while (accept_one(s))
         continue;
     loop_timer_clear(s->p.loop, &s->timer);

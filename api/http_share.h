@@ -11,9 +11,13 @@ struct http_crowd_key;
 struct http_share_params {
     struct loop *loop;                  /* the one that accepts */
     unsigned max_connections;           /* of all servers together */
+    bool makes_room;                    /* of one server on this loop: the oldest idle connection makes room */
+    int max_fd;                         /* a connection with a higher descriptor is closed at once, as the rest is
+                                         * kept for others; 0: no limit */
     size_t n_servers;                   /* at most */
     struct http_crowd *crowd;           /* of connections by address; NULL: no limit. Outlives the share */
     void (*on_crowded)(void *ctx, const struct http_crowd_key *key);    /* one more than the limit: it is closed */
+    void (*on_scarce)(void *ctx);       /* NULL, or: there was no descriptor for a connection */
     void *ctx;
 };
 struct http_share *http_share_new(const struct http_share_params *p) MUST_CHECK;

@@ -45,7 +45,7 @@ struct http_tls_session {
     struct reading *reading;
     gnutls_session_t session;
     int fd;
-    bool wants_client, has_begun, is_plain, is_judged;
+    bool wants_client, has_begun, is_plain, is_shaken, is_judged;
     const char *why;                    /* the verdict */
     char client[HTTP_TLS_NAME_SIZE];
 };
@@ -314,7 +314,21 @@ static bool has_begun(struct http_tls_session *s)
     return true;
 }
 
-/* In the place of GnuTLS' own recv, for the sake of the first bytes: who asks in plain HTTP is told so. */
+/* The client's Finished is the last that a handshake waits for, in both versions and with a resumed session. */
+static int on_finished(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+                       const gnutls_datum_t *message)
+{
+    struct http_tls_session *s = gnutls_transport_get_ptr(session);
+
+    (void)type;
+    (void)when;
+    (void)message;
+    s->is_shaken = s->is_shaken || incoming;
+    return 0;
+}
+
+/* In the place of GnuTLS' own recv: for the sake of the first bytes, since who asks in plain HTTP is told so, and to
+ * know when a handshake waits. */
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *to, size_t size)
 {
     struct http_tls_session *s = ptr;
@@ -324,8 +338,12 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *to, size_t size)
         do
             n = recv(s->fd, to, size, MSG_DONTWAIT);
         while (n > 0 && s->is_plain);
-    if (n < 0)
-        gnutls_transport_set_errno(s->session, errno);
+    if (n < 0) {
+        int error = errno;
+        if (error == EAGAIN && !s->is_shaken)
+            s->p.on_wait(s->p.ctx);
+        gnutls_transport_set_errno(s->session, error);
+    }
     return n;
 }
 
@@ -347,6 +365,7 @@ struct http_tls_session *http_tls_begin(struct http_tls *t, const struct http_tl
         gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUEST);
     gnutls_transport_set_ptr2(s->session, s, (gnutls_transport_ptr_t)(intptr_t)s->fd);
     gnutls_transport_set_pull_function(s->session, pull);
+    gnutls_handshake_set_hook_function(s->session, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_POST, on_finished);
     return s;
 }
 
@@ -454,4 +473,9 @@ bool http_tls_send(struct http_tls_session *s, struct bytes_view v)
         v = bytes_view(v.p + n, v.n - (size_t)n);
     }
     return true;
+}
+
+bool http_tls_has_unread(const struct http_tls_session *s)
+{
+    return gnutls_record_check_pending(s->session) > 0;
 }

@@ -39,6 +39,8 @@ struct http_tls_params {
      * in the socket. What it writes to the socket itself goes out in the clear. What comes from then on is dropped:
      * a connection that is closed with bytes unread is reset, and the client may not see what was written. */
     void (*on_plain)(void *ctx);
+    /* The handshake goes on when the client has sent more; from libmicrohttpd's reading. */
+    void (*on_wait)(void *ctx);
 };
 #define HTTP_TLS_OPTIONS 3
 void http_tls_options(struct MHD_OptionItem *out);              /* for MHD_USE_TLS */
@@ -50,4 +52,5 @@ const char *http_tls_judge(struct http_tls_session *s);
 /* Of a client that may: its certificate's common name, else its first name of any kind; "": none was asked for */
 const char *http_tls_client(const struct http_tls_session *s);
 bool http_tls_send(struct http_tls_session *s, struct bytes_view v);   /* all of it at once, or false */
+bool http_tls_has_unread(const struct http_tls_session *s);    /* deciphered bytes that nobody has taken yet */
 #endif

@@ -124,7 +124,7 @@ int cli_send(int argc, char **argv)
 
     if (!s.config)
         return EXIT_USAGE;
-    startup_limits(s.config);
+    startup_limits();
     if (startup_sandbox(s.config, &s.sandbox) != 0)
         goto out;
     s.loop = loop_new();

@@ -307,7 +307,7 @@ static int run(int argc, char **argv)
         config_free(h.config);
         return 2;
     }
-    startup_limits(h.config);
+    startup_limits();
     h.delay.on_timer = start_drain;
     h.timeout.on_timer = on_drain_timeout;
     h.flush.on_timer = on_flushed;

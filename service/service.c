@@ -1,6 +1,7 @@
 #include "service/service_int.h"
 
 #include "service/config.h"
+#include "service/descriptors.h"
 #include "service/log.h"
 #include "service/message.h"
 #include "smtp/block.h"
@@ -348,6 +349,34 @@ void service_log_crowded(const char *address, unsigned limit, unsigned n)
 {
     log_event(LOG_WARN_LEVEL, "connections", "an address has max_connections_per_address; further ones are closed",
               LOG_S("address", address), LOG_N("limit", limit), LOG_N("refused", n));
+}
+
+void service_log_scarce(uint64_t limit, unsigned n)
+{
+    log_event(LOG_WARN_LEVEL, "connections",
+              "too few file descriptors are free for callers of the API; raise the hard limit "
+              "(ulimit -Hn, LimitNOFILE=)",
+              LOG_N("limit", limit), LOG_N("refused", n));
+}
+
+void service_log_descriptors(const struct descriptors *d)
+{
+    log_event(LOG_WARN_LEVEL, "limits",
+              d->connections < d->configured
+                  ? "max_connections is lowered, as file descriptors are kept for relays and the admin listener; raise "
+                    "the hard limit (ulimit -Hn, LimitNOFILE=)"
+                  : "fewer file descriptors than max_connections and max_sessions may need; raise the hard limit "
+                    "(ulimit -Hn, LimitNOFILE=) or lower those",
+              LOG_N("limit", d->limit), LOG_N("wanted", d->wanted), LOG_N("max_connections", d->connections));
+}
+
+void service_log_closed(const char *listener, const char *why, const char *address, unsigned n)
+{
+    char msg[200];
+
+    snprintf(msg, sizeof(msg), "a connection was closed: %s", why);
+    log_event(LOG_WARN_LEVEL, "connections", msg, LOG_S("listener", listener), LOG_IF("address", address),
+              LOG_N("times", n));
 }
 
 void service_log_diagnosis(const char *request_id, const struct diagnosis *d, const char *conclusion)

@@ -10,6 +10,7 @@
 
 struct service;
 struct config;
+struct descriptors;
 struct diagnosis;
 struct engine_relay_stats;
 struct last_error;
@@ -126,6 +127,13 @@ struct service_http_line {
 void service_tell_certificate(struct service *s, int64_t ends, const char *why);
 /* An address had `limit` connections and wanted more; n: refused since the last such line. */
 void service_log_crowded(const char *address, unsigned limit, unsigned n);
+/* Connections were not taken, as the process has no descriptor to spare; n: times since the last such line. */
+void service_log_scarce(uint64_t limit, unsigned n);
+/* The process may have too few for its settings: what that means. */
+void service_log_descriptors(const struct descriptors *d);
+/* A connection of a listener ("api", "admin") was closed for a reason that no answer tells; `why` ends a sentence;
+ * address: "" for none; n: times since the last such line. Any thread, this and the two above. */
+void service_log_closed(const char *listener, const char *why, const char *address, unsigned n);
 void service_log_http(const struct service_http_line *l);
 void service_write_metrics(struct service *s, struct bytes_buf *out);   /* Prometheus text format 0.0.4 */
 #endif

@@ -66,16 +66,6 @@ struct config *startup_load(int argc, char **argv, bool quiet)
     return c;
 }
 
-/* Connections, sessions, and what the libraries, loops and files need. */
-static rlim_t descriptors_wanted(const struct config *c)
-{
-    rlim_t n = c->max_connections + 64 + 8 * (rlim_t)c->http_loops;
-
-    for (size_t i = 0; i < c->n_relays; i++)
-        n += c->relays[i].c.max_sessions * 2;           /* racing addresses and probes */
-    return n;
-}
-
 /* A mail of 20 KB made malloc's heap grow and shrink again, two system calls and as many pages to fetch as it is large.
  * Some megabytes stay with us; what is larger still are blocks (smtp/block.h). */
 void startup_memory(void)
@@ -85,28 +75,19 @@ void startup_memory(void)
     mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
 }
 
-void startup_limits(const struct config *c)
+void startup_limits(void)
 {
     struct rlimit none = {0, 0}, files;
-    rlim_t want = descriptors_wanted(c);
 
     signal(SIGPIPE, SIG_IGN);
     setrlimit(RLIMIT_CORE, &none);
 #ifndef __SANITIZE_ADDRESS__                            /* whose leak check must be able to trace its own process */
     prctl(PR_SET_DUMPABLE, 0);          /* a core pattern that is a pipe does not ask RLIMIT_CORE */
 #endif
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return;
-    if (files.rlim_cur < files.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
-        getrlimit(RLIMIT_NOFILE, &files);
     }
-    if (files.rlim_cur != RLIM_INFINITY && files.rlim_cur < want)
-        log_event(LOG_WARN_LEVEL, "limits",
-                  "fewer file descriptors than max_connections and max_sessions may need; raise the hard limit "
-                  "(ulimit -Hn, LimitNOFILE=) or lower those",
-                  LOG_N("limit", files.rlim_cur), LOG_N("wanted", want));
 }
 
 int startup_add_sandbox(struct config *c, const struct sandbox *s)

@@ -13,8 +13,8 @@ struct config *startup_load(int argc, char **argv, bool quiet) MUST_CHECK;
 /* Has the log as the settings say, and writes the warnings that came with them to it. */
 void startup_log(const struct config *c, bool quiet, struct bytes_buf *warnings);
 void startup_memory(void);              /* how malloc keeps memory; before any thread is started */
-/* No core dumps (they would hold passwords and mails), no SIGPIPE, and enough descriptors or a warning. */
-void startup_limits(const struct config *c);
+/* No core dumps (they would hold passwords and mails), no SIGPIPE, and as many descriptors as the hard limit allows. */
+void startup_limits(void);
 /* When the settings ask for the sandbox: starts it and makes it the default relay. 0, *out NULL when not asked for;
  * -1 and told. */
 int startup_sandbox(struct config *c, struct sandbox **out) MUST_CHECK;

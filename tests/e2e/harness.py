@@ -205,10 +205,10 @@ def mail(**changes):
 
 class Gateway:
     """A running mailhatch. `env` adds to (or with None takes from) its environment; nothing of ours is inherited by
-    it but PATH and the sanitizers' options. Use as a context; stop() returns the exit status. Anything a
-    sanitizer reports is a failure."""
+    it but PATH and the sanitizers' options. `launcher`: a command that ends by executing what stands behind it. Use as
+    a context; stop() returns the exit status. Anything a sanitizer reports is a failure."""
 
-    def __init__(self, env=None, args=(), relay=None, wait=True, cwd=None):
+    def __init__(self, env=None, args=(), relay=None, wait=True, cwd=None, launcher=()):
         self.env = {
             k: v
             for k, v in os.environ.items()
@@ -230,7 +230,7 @@ class Gateway:
                 self.env[key] = str(value)
         self.lines, self.api, self.admin_at = [], None, None
         self.process = subprocess.Popen(
-            [os.path.abspath(binary()), *args],
+            [*launcher, os.path.abspath(binary()), *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -17,7 +17,6 @@
 
 struct http_server {
     unsigned load, brought;
-    int last_fd;
 };
 
 static struct http_server servers[N];
@@ -25,6 +24,7 @@ static struct loop *loop;
 static struct http_share *share;
 static struct loop_timer watchdog;
 static unsigned brought;
+static int last_brought;                /* its descriptor */
 static void (*on_bring)(void);          /* after each */
 static uint16_t port;
 static int clients[64];
@@ -35,15 +35,23 @@ unsigned http_server_load(const struct http_server *s)
     return s->load;
 }
 
-void http_server_bring(struct http_server *s, int fd, const struct sockaddr_storage *address, unsigned n)
+void http_server_bring(struct http_server *s, const struct loop *from, int fd, const struct sockaddr_storage *address,
+                       unsigned n)
 {
+    ck_assert_ptr_eq(from, loop);
     ck_assert_int_eq(address->ss_family, AF_INET);
     ck_assert_uint_eq(n, sizeof(struct sockaddr_in));
     s->load++;
     s->brought++;
-    s->last_fd = fd;
+    last_brought = fd;
     brought++;
     on_bring();
+}
+
+bool http_server_make_room(struct http_server *s)
+{
+    (void)s;
+    return false;
 }
 
 static void on_watchdog(struct loop_timer *t)
@@ -224,6 +232,66 @@ START_TEST(no_descriptor)
 }
 END_TEST
 
+static unsigned scarce;
+static int kept[2];
+
+static void on_scarce(void *ctx)
+{
+    ck_assert_ptr_eq(ctx, &scarce);
+    scarce++;
+}
+
+static void on_room(struct loop_timer *t)
+{
+    char c;
+
+    (void)t;
+    ck_assert_uint_eq(brought, 2);
+    ck_assert_uint_eq(scarce, 1);
+    ck_assert_int_eq(recv(clients[2], &c, 1, 0), 0);
+    close(kept[0]);
+    close(kept[1]);
+}
+
+static void keep_two(void)
+{
+    if (brought <= 2)
+        kept[brought - 1] = last_brought;
+    if (brought == 2) {
+        later.on_timer = on_room;       /* before the share looks again */
+        loop_timer_set(loop, &later, loop_now(loop) + 30);
+    } else if (brought == 3) {
+        loop_stop(loop);
+    }
+}
+
+/* Descriptors above max_fd are for others: a connection that gets one is closed, further ones wait. */
+START_TEST(descriptors_are_kept)
+{
+    struct http_share_params p = {.loop = loop, .max_connections = MOST, .n_servers = N, .on_scarce = on_scarce,
+                                  .ctx = &scarce};
+    int fd, next[2];
+
+    http_share_stop(share);
+    http_share_free(share);
+    fd = open_listener();
+    for (int i = 0; i < 4; i++)
+        come();
+    next[0] = dup(fd);
+    next[1] = p.max_fd = dup(fd);
+    close(next[0]);
+    close(next[1]);
+    share = http_share_new(&p);
+    for (size_t i = 0; i < N; i++)
+        http_share_join(share, &servers[i]);
+    on_bring = keep_two;
+    ck_assert_int_eq(http_share_listen(share, fd), 0);
+    ck_assert_int_eq(loop_run(loop), 0);
+    ck_assert_uint_eq(brought, 3);
+    ck_assert_uint_eq(scarce, 1);
+}
+END_TEST
+
 /* ---- the end ---- */
 
 START_TEST(the_end_takes_what_waits)
@@ -267,6 +335,7 @@ int main(void)
     tcase_add_test(t, no_more_than_the_limit);
     tcase_add_test(t, left_on_other_threads);
     tcase_add_test(t, no_descriptor);
+    tcase_add_test(t, descriptors_are_kept);
     tcase_add_test(t, the_end_takes_what_waits);
     tcase_add_test(t, the_end_while_full);
     suite_add_tcase(s, t);
