@@ -118,7 +118,7 @@ class Crowd(Doors):
                     s.sendall(b"GET /v1/errors HTTP/1.0\r\nAuthorization: Bearer %s\r\n\r\n" % KEY.encode())
                     self.assertIn(b"200 OK", s.recv(100))       # another address is not concerned
                 self.assertEqual(g.metric("mailhatch_http_connections_refused_total"), 1)
-                event = harness.wait_for(lambda: g.events("connections"), what="the log line")[0]
+                event = wait_for(lambda: g.events("connections"), what="the log line")[0]
                 self.assertEqual((event["level"], event["address"], event["limit"]), ("warn", "127.0.0.1", 4))
                 for c in open_ones:
                     self.assertEqual(g.post(mail(), headers, c).status, 200)
