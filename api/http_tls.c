@@ -1,6 +1,7 @@
 #include "api/http_tls.h"
 
 #include "service/config.h"
+#include "smtp/file.h"
 
 #include <errno.h>
 #include <gnutls/abstract.h>
@@ -62,19 +63,20 @@ static void reading_release(struct reading *r)
 
 static void wipe(gnutls_datum_t *d)
 {
-    if (d->data)
-        gnutls_memset(d->data, 0, d->size);
-    gnutls_free(d->data);
+    file_free((char *)d->data, d->size);
     *d = (gnutls_datum_t){NULL, 0};
 }
 
 static bool load(const char *path, gnutls_datum_t *out, char err_out[HTTP_TLS_ERR_SIZE])
 {
-    errno = 0;
-    if (gnutls_load_file(path, out) == GNUTLS_E_SUCCESS)
-        return true;
-    snprintf(err_out, HTTP_TLS_ERR_SIZE, "%.200s cannot be read: %s", path, errno ? strerror(errno) : "no memory");
-    return false;
+    char why[FILE_ERR_SIZE];
+    size_t n;
+
+    out->data = (unsigned char *)file_read(path, FILE_PEM_MAX, FILE_REGULAR, &n, why);
+    out->size = out->data ? (unsigned)n : 0;
+    if (!out->data)
+        snprintf(err_out, HTTP_TLS_ERR_SIZE, "%.190s %s", path, why);
+    return out->data != NULL;
 }
 
 /* 0, with the day the first certificate ends; else a GnuTLS error. */

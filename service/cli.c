@@ -9,6 +9,7 @@
 #include "service/service.h"
 #include "service/startup.h"
 #include "smtp/crypto.h"
+#include "smtp/file.h"
 #include "smtp/idn.h"
 
 #include <errno.h>
@@ -31,26 +32,37 @@ struct sending {
     int status;
 };
 
+static bool read_file(const char *path, struct bytes_buf *out)
+{
+    char why[FILE_ERR_SIZE];
+    size_t n;
+    char *text = file_read(path, out->max, FILE_OR_PIPE, &n, why);
+
+    if (text)
+        bytes_buf_add(out, text, n);
+    else
+        fprintf(stderr, "mailhatch: %s %s\n", path, why);
+    file_free(text, n);
+    return text != NULL;
+}
+
 /* All of a file, or of standard input for NULL and "-". */
 static bool read_input(const char *path, struct bytes_buf *out)
 {
-    bool is_stdin = !path || strcmp(path, "-") == 0;
-    FILE *f = is_stdin ? stdin : fopen(path, "re");
     char piece[16384];
     size_t n;
 
-    if (is_stdin && isatty(STDIN_FILENO) == 1)
+    if (path && strcmp(path, "-") != 0)
+        return read_file(path, out);
+    if (isatty(STDIN_FILENO) == 1)
         fputs("reading one mail as JSON from the terminal; end with Ctrl-D\n", stderr);
-    while (f && !out->failed && (n = fread(piece, 1, sizeof(piece), f)) > 0)
+    while (!out->failed && (n = fread(piece, 1, sizeof(piece), stdin)) > 0)
         bytes_buf_add(out, piece, n);
-    if (!f || ferror(f))
-        fprintf(stderr, "mailhatch: %s cannot be read: %s\n", is_stdin ? "standard input" : path, strerror(errno));
+    if (ferror(stdin))
+        fprintf(stderr, "mailhatch: standard input cannot be read: %s\n", strerror(errno));
     else if (out->failed)
         fputs("mailhatch: the mail is larger than max_body\n", stderr);
-    n = f && !ferror(f) && !out->failed;
-    if (f && !is_stdin)
-        fclose(f);
-    return n;
+    return !ferror(stdin) && !out->failed;
 }
 
 static int exit_status(const struct send_result *r)

@@ -7,6 +7,7 @@
 #include "service/option.h"
 #include "service/startup.h"
 #include "smtp/crypto.h"
+#include "smtp/file.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -224,21 +225,37 @@ static int from_host(struct command *c)
     return 0;
 }
 
+/* The first line of standard input or of a file; false and told. */
+static bool read_first_line(const char *path, char out[PASSWORD_MAX])
+{
+    char why[FILE_ERR_SIZE], *text = NULL;
+    size_t n = 0;
+    bool ok;
+
+    if (strcmp(path, "-") == 0) {
+        ok = fgets(out, PASSWORD_MAX, stdin) != NULL;
+        snprintf(why, sizeof(why), "holds none");
+        path = "standard input";
+    } else {
+        text = file_read(path, PASSWORD_MAX - 1, FILE_OR_PIPE, &n, why);
+        ok = text != NULL && n > 0;
+        if (text && !n)
+            snprintf(why, sizeof(why), "is empty");
+        memcpy(out, ok ? text : "", ok ? n + 1 : 1);
+        file_free(text, n);
+    }
+    if (!ok)
+        fprintf(stderr, "mailhatch diagnose: no password can be read: %s %s\n", path, why);
+    out[strcspn(out, "\r\n")] = '\0';
+    return ok;
+}
+
 static int read_password(struct command *c)
 {
     bool is_stdin = strcmp(c->w.password_file, "-") == 0;
-    FILE *f = is_stdin ? stdin : fopen(c->w.password_file, "re");
 
-    if (!f || !fgets(c->password, sizeof(c->password), f)) {
-        fprintf(stderr, "mailhatch diagnose: no password can be read from %s\n",
-                is_stdin ? "standard input" : c->w.password_file);
-        if (f && !is_stdin)
-            fclose(f);
+    if (!read_first_line(c->w.password_file, c->password))
         return -1;
-    }
-    c->password[strcspn(c->password, "\r\n")] = '\0';
-    if (!is_stdin)
-        fclose(f);
     c->relay.password = c->password;
     c->setup.password_file = is_stdin ? NULL : c->w.password_file;
     c->setup.password_from = NULL;
@@ -414,22 +431,14 @@ static void print_conclusion(const struct diagnosis *d)
 
 static int read_saved(struct command *c)
 {
-    FILE *f = fopen(c->w.compare, "re");
-    char *text = malloc(REPORT_MAX);
-    const char *why = strerror(errno);
-    size_t n = 0;
+    char err[FILE_ERR_SIZE];
+    const char *why = err;
+    size_t n;
+    char *text = file_read(c->w.compare, REPORT_MAX, FILE_OR_PIPE, &n, err);
 
-    if (f && text) {
-        n = fread(text, 1, REPORT_MAX, f);
-        why = "it cannot be read, or is too large for a report";
-    }
-    if (f)
-        fclose(f);
-    if (n == 0 || n == REPORT_MAX)
-        free(text);
-    else if (diagnosis_read(text, n, c->saved, &why) == 0)
+    if (text && diagnosis_read(text, n, c->saved, &why) == 0)
         return 0;
-    fprintf(stderr, "mailhatch diagnose: %s: %s\n", c->w.compare, why);
+    fprintf(stderr, "mailhatch diagnose: %s%s %s\n", c->w.compare, text ? ":" : "", why);
     return -1;
 }
 

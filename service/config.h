@@ -2,9 +2,9 @@
 #define SERVICE_CONFIG_H
 /* Settings: one table (service/config_table.h) gives the struct, defaults, parsing, range check, redaction, --help
  * and the sample file. Sources, later wins: file (YAML), environment (MAILHATCH_…), command line. */
-#include "service/file_stamp.h"
 #include "smtp/bytes.h"
 #include "smtp/engine.h"
+#include "smtp/file.h"
 
 #include <sys/types.h>
 

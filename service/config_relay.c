@@ -2,6 +2,7 @@
 
 #include "service/config_url.h"
 #include "smtp/crypto.h"
+#include "smtp/file.h"
 #include "smtp/idn.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 /* A relay's settings, judged as a whole and put into the form the engine reads. */
 
 #define RELAYS_MAX 64
-#define SECRET_MAX 65536
 
 struct config_relay *config_relay_get(struct config *c, const char *name)
 {
@@ -57,19 +57,10 @@ struct config_relay *config_relay_add(struct config *c, const char *name, const 
     return r;
 }
 
-static void forget(char *secret, size_t n)
-{
-    if (secret)
-        crypto_cleanse(secret, n);
-    free(secret);
-}
-
 static const char *judge_secret(const char *s, size_t n, bool lines)
 {
     if (n == 0)
         return "is empty";
-    if (n > SECRET_MAX)
-        return "is larger than 64 KiB";
     for (size_t i = 0; i < n; i++)
         if (((unsigned char)s[i] < 32 || s[i] == 127) && !(lines && (s[i] == '\n' || s[i] == '\r')))
             return "holds a line break or another control character inside";
@@ -78,36 +69,22 @@ static const char *judge_secret(const char *s, size_t n, bool lines)
 
 char *config_relay_read_secret(const char *path, bool lines, const char *where, struct config_errors *errors)
 {
-    FILE *f = fopen(path, "re");
-    char *s = calloc(1, SECRET_MAX + 2);
-    const char *why;
+    char why_not[FILE_ERR_SIZE];
+    const char *why = why_not;
     size_t n;
+    char *s = file_read(path, FILE_SECRET_MAX, FILE_OR_PIPE, &n, why_not);
 
-    if (!f || !s) {
-        option_error(errors, where, "%s cannot be read: %s", path, strerror(errno));
-        goto fail;
+    if (s) {
+        if (n && s[n - 1] == '\n')
+            s[--n] = '\0';
+        if (n && s[n - 1] == '\r')
+            s[--n] = '\0';
+        why = judge_secret(s, n, lines);
     }
-    setvbuf(f, NULL, _IONBF, 0);        /* no second copy of the secret in stdio's buffer */
-    n = fread(s, 1, SECRET_MAX + 1, f);
-    if (ferror(f)) {
-        option_error(errors, where, "%s cannot be read: %s", path, strerror(errno));
-        goto fail;
-    }
-    if (n && s[n - 1] == '\n')
-        s[--n] = '\0';
-    if (n && s[n - 1] == '\r')
-        s[--n] = '\0';
-    why = judge_secret(s, n, lines);
-    if (why) {
-        option_error(errors, where, "%s %s", path, why);
-        goto fail;
-    }
-    fclose(f);
-    return s;
-fail:
-    forget(s, SECRET_MAX + 2);
-    if (f)
-        fclose(f);
+    if (!why)
+        return s;
+    option_error(errors, where, "%s %s", path, why);
+    file_free(s, n);
     return NULL;
 }
 

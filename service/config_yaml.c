@@ -1,6 +1,7 @@
 #include "service/config_yaml.h"
 
-#include <errno.h>
+#include "smtp/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,10 +240,14 @@ void config_yaml_read(const char *path, void (*on_item)(void *ctx, const struct 
                       struct config_errors *errors)
 {
     struct reader *r = calloc(1, sizeof(*r));
-    FILE *f = fopen(path, "re");
+    char why[FILE_ERR_SIZE], *text;
+    size_t n;
 
-    if (!f || !r) {
-        option_error(errors, path, "cannot be read: %s", strerror(errno));
+    if (!r)
+        unreachable("no memory for the configuration");
+    text = file_read(path, FILE_CONFIG_MAX, FILE_OR_PIPE, &n, why);
+    if (!text) {
+        option_error(errors, path, "%s", why);
         goto out;
     }
     if (!yaml_parser_initialize(&r->parser))
@@ -251,7 +256,7 @@ void config_yaml_read(const char *path, void (*on_item)(void *ctx, const struct 
     r->on_item = on_item;
     r->ctx = ctx;
     r->errors = errors;
-    yaml_parser_set_input_file(&r->parser, f);
+    yaml_parser_set_input_string(&r->parser, (const unsigned char *)text, n);
     yaml_parser_set_encoding(&r->parser, YAML_UTF8_ENCODING);
     if (!read_top(r) && !r->failed)
         fail(r, "not the YAML that was expected");
@@ -259,8 +264,7 @@ void config_yaml_read(const char *path, void (*on_item)(void *ctx, const struct 
         free(r->values[i]);
     yaml_event_delete(&r->event);
     yaml_parser_delete(&r->parser);
+    file_free(text, n);
 out:
     free(r);
-    if (f)
-        fclose(f);
 }

@@ -6,6 +6,7 @@
 #include "service/notify.h"
 #include "service/reload.h"
 #include "service/startup.h"
+#include "smtp/file.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -308,6 +309,7 @@ static int run(int argc, char **argv)
         return 2;
     }
     startup_limits();
+    file_forbid_pipes();
     h.delay.on_timer = start_drain;
     h.timeout.on_timer = on_drain_timeout;
     h.flush.on_timer = on_flushed;

@@ -1,6 +1,7 @@
 #include "smtp/tls.h"
 
 #include "smtp/crypto.h"
+#include "smtp/file.h"
 #include "smtp/tls_peer.h"
 #include "smtp/tls_reason.h"
 
@@ -356,49 +357,101 @@ static int set_host(struct tls_context *c, const char *host, char err_out[200])
     return 0;
 }
 
-static int add_trusted_pem(SSL_CTX *ssl, const char *pem, char err_out[200])
+/* Certificates, and the revocation lists among them: number of those taken, or -1. */
+static int take_infos(X509_STORE *store, const STACK_OF(X509_INFO) *infos)
 {
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *cert;
     int n = 0;
 
-    while (bio && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-        n += X509_STORE_add_cert(SSL_CTX_get_cert_store(ssl), cert);
-        X509_free(cert);
+    for (int i = 0; i < sk_X509_INFO_num(infos); i++) {
+        const X509_INFO *info = sk_X509_INFO_value(infos, i);
+        if ((info->x509 && !X509_STORE_add_cert(store, info->x509)) ||
+            (info->crl && !X509_STORE_add_crl(store, info->crl)))
+            return -1;
+        n += info->x509 || info->crl;
     }
+    return n;
+}
+
+static int add_trusted_pem(SSL_CTX *ssl, const char *pem, size_t n, const char *what, char err_out[200])
+{
+    BIO *bio = BIO_new_mem_buf(pem, (int)n);
+    STACK_OF(X509_INFO) *infos = bio ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
+    int taken = infos ? take_infos(SSL_CTX_get_cert_store(ssl), infos) : -1;
+
+    sk_X509_INFO_pop_free(infos, X509_INFO_free);
     BIO_free(bio);
-    if (!n)
-        return fail(err_out, "No certificate in the CA text", NULL);
-    ERR_clear_error();                  /* "no start line": the end of the text */
+    if (taken <= 0)
+        return fail(err_out, "No CA certificate can be read from", what);
+    ERR_clear_error();
     return 0;
+}
+
+/* Files are read here and not by OpenSSL, which would wait for a FIFO and read a device to no end. */
+static char *read_pem(const char *path, size_t *n_out, char err_out[200])
+{
+    char why[FILE_ERR_SIZE];
+    char *pem = file_read(path, FILE_PEM_MAX, FILE_REGULAR, n_out, why);
+
+    if (!pem)
+        snprintf(err_out, 200, "%.99s %s", path, why);
+    return pem;
 }
 
 static int set_trust(SSL_CTX *ssl, const struct tls_client_params *p, char err_out[200])
 {
     const char *dir = getenv(X509_get_default_cert_dir_env());
+    char *pem;
+    size_t n;
+    int rc;
 
     if (p->ca_pem)
-        return add_trusted_pem(ssl, p->ca_pem, err_out);
+        return add_trusted_pem(ssl, p->ca_pem, strlen(p->ca_pem), "the text", err_out);
     if (p->ca_file) {
         /* Put there by hand, each of them ends a chain, root or not: the server's own certificate, an intermediate.
          * Set on the store, so that a diagnosis asks the same question. */
         X509_STORE_set_flags(SSL_CTX_get_cert_store(ssl), X509_V_FLAG_PARTIAL_CHAIN);
-        return SSL_CTX_load_verify_file(ssl, p->ca_file) == 1
-            ? 0 : fail(err_out, "Cannot read CA certificates from", p->ca_file);
+        pem = read_pem(p->ca_file, &n, err_out);
+        rc = pem ? add_trusted_pem(ssl, pem, n, p->ca_file, err_out) : -1;
+        file_free(pem, n);
+        return rc;
     }
     if (SSL_CTX_load_verify_dir(ssl, dir && *dir ? dir : X509_get_default_cert_dir()) != 1)
         return fail(err_out, "Cannot use the system's CA directory", NULL);
     return 0;
 }
 
+/* Number of lists, or -1: one cannot be read. */
+static int add_crls(X509_STORE *store, const char *pem, size_t n)
+{
+    BIO *bio = BIO_new_mem_buf(pem, (int)n);
+    X509_CRL *crl;
+    bool ok = bio != NULL;
+    int added = 0;
+
+    while (ok && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL))) {
+        ok = X509_STORE_add_crl(store, crl) == 1;
+        X509_CRL_free(crl);
+        added++;
+    }
+    ok = ok && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;    /* the end of the text */
+    BIO_free(bio);
+    return ok ? added : -1;
+}
+
 /* Only the leaf is looked up: CRLs of intermediates are seldom at hand, and without one everything would be refused. */
 static int set_crl(SSL_CTX *ssl, const char *file, char err_out[200])
 {
     X509_STORE *store = SSL_CTX_get_cert_store(ssl);
-    X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+    size_t n;
+    char *pem = read_pem(file, &n, err_out);
+    int added = pem ? add_crls(store, pem, n) : 0;
 
-    if (!lookup || X509_load_crl_file(lookup, file, X509_FILETYPE_PEM) <= 0)
-        return fail(err_out, "Cannot read CRLs from", file);
+    if (!pem)
+        return -1;
+    file_free(pem, n);
+    if (added <= 0)
+        return fail(err_out, "No revocation list can be read from", file);
+    ERR_clear_error();
     X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
     return 0;
 }

@@ -17,7 +17,7 @@ TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
 SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw",
-                                       "idn", "crypto", "sandbox", "diagnose", "trace")}
+                                       "idn", "crypto", "file", "sandbox", "diagnose", "trace")}
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
@@ -39,14 +39,14 @@ FOREIGN = (
     ("idn2.h", ("smtp/idn.c",)),
     ("sys/socket.h", SOCKET_FILES), ("sys/epoll.h", SOCKET_FILES), ("sys/un.h", SOCKET_FILES),
     ("netdb.h", SOCKET_FILES),
-    ("poll.h", SOCKET_FILES + ("service/log_writer.c",)),
+    ("poll.h", SOCKET_FILES + ("service/log_writer.c", "smtp/file.c")),
     ("netinet/*", SOCKET_FILES), ("arpa/inet.h", SOCKET_FILES),
 )
 LIBC = set("""assert.h ctype.h endian.h errno.h fcntl.h float.h getopt.h inttypes.h limits.h locale.h malloc.h math.h
     pthread.h pwd.h grp.h signal.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h
     string.h strings.h sys/eventfd.h sys/ioctl.h sys/mman.h sys/prctl.h sys/random.h sys/resource.h sys/signalfd.h
-    sys/stat.h sys/time.h sys/timerfd.h sys/types.h sys/uio.h sys/utsname.h sys/wait.h syslog.h time.h unistd.h
-    linux/sockios.h ifaddrs.h net/if.h""".split())
+    sys/stat.h sys/sysmacros.h sys/time.h sys/timerfd.h sys/types.h sys/uio.h sys/utsname.h sys/wait.h syslog.h time.h
+    unistd.h linux/sockios.h ifaddrs.h net/if.h""".split())
 
 PURE = [f"smtp/{name}.{suffix}" for suffix in "ch" for name in
         ("bytes", "address", "address_list", "raw", "reply", "ehlo", "outcome", "classify", "sasl", "session*", "dot",
