@@ -29,7 +29,6 @@
 #define WRITE_MS 30000
 #define ADMIN_SOCKET_MODE 0660
 #define WORKERS 2
-#define TLS_LOOK_MS 2000
 #define TELL_MS 1000
 
 struct api {
@@ -38,7 +37,6 @@ struct api {
     struct diagnosis_runs *runs;
     struct listen_socket listen, admin_listen;
     struct http_tls *tls;               /* NULL: plain HTTP */
-    struct loop_timer tls_look;         /* at its files; on the first loop */
     struct http_share *share;           /* of connections; NULL with one loop and no limit, where the library accepts */
     struct http_crowd *crowd;           /* NULL: no limit for an address */
     struct descriptors descriptors;
@@ -369,22 +367,18 @@ int api_check_tls(const struct config *c, char err_out[API_TLS_ERR_SIZE])
     return c->tls_cert_file && !tls ? -1 : 0;
 }
 
-static void on_tls_look(struct loop_timer *t)
+void api_look_at_tls(struct api *a)
 {
-    struct api *a = (struct api *)(void *)((char *)t - offsetof(struct api, tls_look));
-    struct loop *loop = a->halls[0].loop;
     char err[HTTP_TLS_ERR_SIZE];
-    enum http_tls_look look = http_tls_look(a->tls, err);
+    enum http_tls_look look = a->tls ? http_tls_look(a->tls, err) : HTTP_TLS_SAME;
 
     if (look != HTTP_TLS_SAME)
         service_tell_certificate(a->service, http_tls_ends(a->tls), look == HTTP_TLS_KEPT ? err : NULL);
-    loop_timer_set(loop, t, loop_now(loop) + TLS_LOOK_MS);
 }
 
 static int start_tls(struct api *a, char err_out[200])
 {
     const struct config *c = service_config(a->service);
-    struct loop *loop = a->halls[0].loop;
     char err[HTTP_TLS_ERR_SIZE];
 
     if (!c->tls_cert_file)
@@ -395,8 +389,6 @@ static int start_tls(struct api *a, char err_out[200])
         return -1;
     }
     service_tell_certificate(a->service, http_tls_ends(a->tls), NULL);
-    a->tls_look.on_timer = on_tls_look;
-    loop_timer_set(loop, &a->tls_look, loop_now(loop) + TLS_LOOK_MS);
     return 0;
 }
 
@@ -572,8 +564,6 @@ void api_free(struct api *a)
     }
     http_share_free(a->share);
     http_crowd_free(a->crowd);
-    if (a->tls)
-        loop_timer_clear(a->halls[0].loop, &a->tls_look);
     http_tls_free(a->tls);
     listen_remove_path(&a->listen);
     listen_remove_path(&a->admin_listen);

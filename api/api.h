@@ -26,6 +26,9 @@ int api_may_take(const struct api *a, const struct config *c, char err_out[200])
 /* Their keys and allowed_hosts count for requests from now on (on other loops, from their next letters on). The rates
  * that names have used stay used. -1: no memory, and nothing changed. */
 int api_take_keys(struct api *a, const struct config *c) MUST_CHECK;
+/* The certificate, its key or the clients' authorities changed: new connections get what the files say now. What cannot
+ * be used is told in the log, and changes nothing. */
+void api_look_at_tls(struct api *a);
 /* Where they listen: HOST:PORT as bound (a configured port 0 is picked by the kernel), or unix:/path. */
 const char *api_address(const struct api *a);
 const char *api_admin_address(const struct api *a);

@@ -17,7 +17,8 @@
     X(admin_listen, TEXT, admin_listen, "127.0.0.1:8588", 0, 0, NULL, OPTION_LISTEN | OPTION_RESTART, \
       "Address of /livez, /readyz, /metrics and /version.") \
     X(tls_cert_file, TEXT, tls_cert_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
-      "PEM file with the API's certificate and its chain: listen then speaks HTTPS. A changed file is taken at once.") \
+      "PEM file with the API's certificate and its chain: listen then speaks HTTPS. A changed file is taken within " \
+      "seconds.") \
     X(tls_key_file, TEXT, tls_key_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
       "PEM file with the key of that certificate.") \
     X(client_ca_file, TEXT, client_ca_file, NULL, 0, 0, NULL, OPTION_FILE | OPTION_RESTART, \
@@ -25,7 +26,7 @@
     X(api_keys, LIST, api_keys, NULL, 0, 0, NULL, OPTION_SECRET, \
       "Keys that callers show as 'Authorization: Bearer KEY'; see docs/keys.md for names, digests and rights.") \
     X(api_keys_file, TEXT, api_keys_file, NULL, 0, 0, NULL, OPTION_FILE, \
-      "File with such keys, one a line (`mailhatch key new` makes one). A changed file is taken at once.") \
+      "File with such keys, one a line (`mailhatch key new` makes one). A changed file is taken within seconds.") \
     X(allowed_hosts, LIST, allowed_hosts, NULL, 0, 0, NULL, 0, \
       "Further Host names under which a keyless API, or the admin listener on a loopback address, may be called.") \
     X(allowed_origins, LIST, allowed_origins, NULL, 0, 0, NULL, 0, \

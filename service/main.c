@@ -224,6 +224,11 @@ static int take_keys(void *ctx, const struct config *c)
     return api_take_keys(ctx, c);
 }
 
+static void look_at_tls(void *ctx)
+{
+    api_look_at_tls(ctx);
+}
+
 static int build(struct house *h)
 {
     struct service_params p = {.config = h->config};
@@ -245,7 +250,7 @@ static int build(struct house *h)
         h->api = api_new(h->service, err);
     if (h->api)
         h->reload = reload_new(&(struct reload_params){h->argc, h->argv, h->config, h->service, h->sandbox, h->loop,
-                                                       may_take, take_keys, h->api});
+                                                       may_take, take_keys, look_at_tls, h->api});
     if (h->reload)
         return 0;
     log_event(LOG_ERROR_LEVEL, "start", err, LOG_S("listen", h->config->listen),
@@ -255,7 +260,8 @@ static int build(struct house *h)
 
 static void take_down(struct house *h)
 {
-    reload_free(h->reload);
+    if (h->reload)
+        reload_stop(h->reload);
     if (h->api)
         api_free(h->api);
     service_free(h->service);
@@ -264,6 +270,7 @@ static void take_down(struct house *h)
     if (h->signals.fd > 0)
         close(h->signals.fd);
     loops_free(h->loops);
+    reload_free(h->reload);
     config_free(h->config);
 }
 

@@ -6,6 +6,7 @@
 #include "service/notify.h"
 #include "service/service.h"
 #include "service/startup.h"
+#include "smtp/watch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,16 +16,15 @@
 /* A new configuration is read and judged whole before anything of it counts; then relays and limits change, and what
  * cannot change is named. */
 
-#define LOOK_MS 2000
-
 struct reload {
     struct reload_params p;
     struct config *now;                 /* in force; `start` until the first reload */
-    struct loop_timer look;             /* at files with secrets */
+    struct watch *watch;                /* of files with secrets */
     bool stopped;
 };
 
-static void on_look(struct loop_timer *t);
+static int watch_files(struct reload *r);
+static void on_changed(void *ctx, unsigned group);
 
 struct reload *reload_new(const struct reload_params *p)
 {
@@ -34,16 +34,19 @@ struct reload *reload_new(const struct reload_params *p)
         return NULL;
     r->p = *p;
     r->now = p->start;
-    r->look.on_timer = on_look;
-    loop_timer_set(p->loop, &r->look, loop_now(p->loop) + LOOK_MS);
-    return r;
+    r->watch = watch_new(p->loop, on_changed, r);
+    if (r->watch && watch_files(r) == 0)
+        return r;
+    watch_free(r->watch);
+    free(r);
+    return NULL;
 }
 
 void reload_free(struct reload *r)
 {
     if (!r)
         return;
-    reload_stop(r);
+    watch_free(r->watch);
     if (r->now != r->p.start)
         config_free(r->now);
     free(r);
@@ -52,7 +55,7 @@ void reload_free(struct reload *r)
 void reload_stop(struct reload *r)
 {
     r->stopped = true;
-    loop_timer_clear(r->p.loop, &r->look);
+    watch_stop(r->watch);
 }
 
 const struct config *reload_config(const struct reload *r)
@@ -163,6 +166,9 @@ static bool take(struct reload *r, struct config *c, struct config_errors *error
     else
         config_drop_relays(r->p.start);
     r->now = c;
+    if (watch_files(r) != 0)
+        log_event(LOG_ERROR_LEVEL, "reload", "files with secrets are not looked at until the next reload",
+                  LOG_S("why", "no memory"));
     return true;
 }
 
@@ -264,20 +270,55 @@ static void look_at_keys(struct reload *r)
     config_errors_deinit(&errors);
 }
 
-/* No inotify: it would watch the wrong file when a symlink on the way is turned, and needs what a sandboxed process may
- * not have. */
-static void on_look(struct loop_timer *t)
-{
-    struct reload *r = (struct reload *)(void *)((char *)t - offsetof(struct reload, look));
+/* Groups of files: keys, the API's certificate, then two of each relay. */
+enum { GROUP_KEYS, GROUP_TLS, GROUP_RELAYS };
 
-    for (size_t i = 0; i < r->now->n_relays; i++) {
-        struct config_relay *relay = &r->now->relays[i];
-        if (relay->password_stamp[0])
+static size_t list_files(const struct reload *r, struct watch_file *out)
+{
+    const struct config *c = r->now, *start = r->p.start;       /* the listener keeps the names of its start */
+    const char *const tls[] = {start->tls_cert_file, start->tls_key_file, start->client_ca_file};
+    size_t n = 0;
+
+    if (c->uses_keys_file)
+        out[n++] = (struct watch_file){c->api_keys_file, GROUP_KEYS};
+    for (size_t i = 0; i < c->n_keys; i++)
+        if (c->keys[i].secret_file)
+            out[n++] = (struct watch_file){c->keys[i].secret_file, GROUP_KEYS};
+    for (size_t i = 0; i < ARRAY_LEN(tls); i++)
+        out[n++] = (struct watch_file){tls[i], GROUP_TLS};
+    for (size_t i = 0; i < c->n_relays; i++) {
+        const struct config_relay *relay = &c->relays[i];
+        unsigned group = GROUP_RELAYS + 2 * (unsigned)i;
+        out[n++] = (struct watch_file){relay->password_stamp[0] ? relay->password_file : NULL, group};
+        out[n++] = (struct watch_file){relay->ca_file, group + 1};
+        out[n++] = (struct watch_file){relay->crl_file, group + 1};
+    }
+    return n;
+}
+
+static int watch_files(struct reload *r)
+{
+    struct watch_file *files = calloc(1 + r->now->n_keys + 3 + 3 * r->now->n_relays, sizeof(*files));
+    int rc = files ? watch_set(r->watch, files, list_files(r, files)) : -1;
+
+    free(files);
+    return rc;
+}
+
+static void on_changed(void *ctx, unsigned group)
+{
+    struct reload *r = ctx;
+    struct config_relay *relay;
+
+    if (group == GROUP_KEYS) {
+        look_at_keys(r);
+    } else if (group == GROUP_TLS) {
+        r->p.look_at_tls(r->p.ctx);
+    } else {
+        relay = &r->now->relays[(group - GROUP_RELAYS) / 2];
+        if ((group - GROUP_RELAYS) % 2 == 0)
             look_at_password(r, relay);
-        if (relay->ca_file || relay->crl_file)
+        else
             look_at_trust(r, relay);
     }
-    if (r->now->key_stamps)
-        look_at_keys(r);
-    loop_timer_set(r->p.loop, &r->look, loop_now(r->p.loop) + LOOK_MS);
 }

@@ -1,7 +1,7 @@
 #ifndef SERVICE_RELOAD_H
 #define SERVICE_RELOAD_H
-/* Settings while it runs: SIGHUP reads all sources anew; files with secrets are looked at every few seconds. On the
- * first loop's thread. */
+/* Settings while it runs: SIGHUP reads all sources anew; files with secrets are watched (smtp/watch.h). On the first
+ * loop's thread. */
 #include "service/config.h"
 
 struct loop;
@@ -19,10 +19,11 @@ struct reload_params {
     /* Of the room above. Whether it can take these settings (-1 with a sentence), and that they are in force. */
     int (*may_take)(void *ctx, const struct config *c, char err_out[200]);
     int (*take_keys)(void *ctx, const struct config *c);        /* -1: no memory */
+    void (*look_at_tls)(void *ctx);     /* the API's certificate, its key or the clients' authorities changed */
     void *ctx;
 };
-struct reload *reload_new(const struct reload_params *p) MUST_CHECK;    /* looks at files from now on */
-void reload_free(struct reload *r);
+struct reload *reload_new(const struct reload_params *p) MUST_CHECK;    /* watches files from now on */
+void reload_free(struct reload *r);     /* after reload_stop and when the loop was freed */
 /* Tells in the log what became of it. Mistakes change nothing. */
 void reload_run(struct reload *r);
 void reload_stop(struct reload *r);     /* from now on nothing is reloaded */

@@ -17,7 +17,7 @@ TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
 SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw",
-                                       "idn", "crypto", "file", "sandbox", "diagnose", "trace")}
+                                       "idn", "crypto", "file", "watch", "sandbox", "diagnose", "trace")}
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
