@@ -2,8 +2,10 @@
 
 #include "api/api.h"
 #include "service/command_table.h"
+#include "service/config_env.h"
 #include "service/config_key.h"
 #include "service/config_man.h"
+#include "service/config_mode.h"
 #include "service/log.h"
 #include "service/option.h"
 #include "service/service.h"
@@ -195,6 +197,8 @@ int cli_check_config(int argc, char **argv)
         config_free(c);
         rc = -1;
     }
+    if (rc == 0)
+        config_warn_modes(c, config_env_path(argc, argv), &errors);
     if (errors.n_warnings)
         fprintf(stderr, "warnings:\n%s", bytes_buf_view(&errors.warnings).p);
     if (rc == 0) {

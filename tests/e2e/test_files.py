@@ -1,4 +1,4 @@
-"""Files that settings name and that are no files, are too large, or change in several steps."""
+"""Files that settings name and that are no files, are too large, change in several steps, or may be read by others."""
 import contextlib
 import os
 import pathlib
@@ -215,6 +215,58 @@ class TestSteps(Files):
             self.assertEqual(self.post(g, FIRST_HALF), 401)
             wait_for(lambda: len(g.events("secrets")) == 2, what="the authorities are taken")
             self.assertEqual({e["level"] for e in g.events("secrets")}, {"info"})
+
+
+class TestModes(Files):
+    def warnings(self, **env):
+        status, _, err = self.check(**env)
+        self.assertEqual(status, 0, err)
+        return [line for line in err.splitlines() if "holds a secret" in line]
+
+    def test_secret_files(self):
+        given = {**self.settings(), **self.tls()}
+        given.pop("MAILHATCH_CLIENT_CA_FILE")
+        for name in ("good.key", "password", "keys"):
+            (self.dir / name).chmod(0o600)
+        self.assertEqual(self.warnings(**given), [])
+        for name, setting in (("password", "relay default: password_file"), ("keys", "api_keys_file"),
+                              ("good.key", "tls_key_file")):
+            for mode, who in ((0o644, "every user"), (0o604, "every user"), (0o640, "its whole group")):
+                with self.subTest(name, mode=oct(mode)):
+                    (self.dir / name).chmod(mode)
+                    (told,) = self.warnings(**given)
+                    self.assertIn(setting, told)
+                    self.assertIn(who, told)
+                    self.assertIn("%s holds a secret" % (self.dir / name), told)
+                    self.assertIn("(mode %04o)" % mode, told)
+            (self.dir / name).chmod(0o600)
+
+    def test_a_configuration_with_secrets(self):
+        config = self.dir / "mailhatch.yaml"
+        for text, n in (
+            ("relays: {default: {url: 'smtp://ann@localhost:1', password: geheim}}", 1),
+            ("relays: {default: {url: 'smtp://ann:geheim@localhost:1'}}", 1),
+            ("api_keys: [web:%s]\nrelays: {default: {url: 'smtp://localhost:1'}}" % KEY, 1),
+            ("api_keys: [web:sha256:%s]\nrelays: {default: {url: 'smtp://localhost:1'}}" % ("0f" * 32), 0),
+            ("keys: [{name: web, secret_file: %s}]\nrelays: {default: {url: 'smtp://localhost:1'}}"
+             % (self.dir / "good.key"), 0),
+            ("relays: {default: {url: 'smtp://ann@localhost:1', password_file: %s}}" % (self.dir / "password"), 0),
+        ):
+            config.write_text(text)
+            (self.dir / "good.key").write_text(KEY)
+            (self.dir / "good.key").chmod(0o600)
+            for mode, more in ((0o644, n), (0o600, 0)):
+                config.chmod(mode)
+                with self.subTest(text, mode=oct(mode)):
+                    self.assertEqual(len(self.warnings(MAILHATCH_CONFIG=config)), more)
+        config.write_text("relays: {default: {url: 'smtp://ann@localhost:1'}}")
+        config.chmod(0o644)
+        self.assertEqual(self.warnings(MAILHATCH_CONFIG=config, MAILHATCH_RELAY_PASSWORD="geheim"), [])
+
+    def test_not_at_each_start(self):
+        (self.dir / "password").chmod(0o644)
+        with Gateway(self.settings()) as g:
+            self.assertEqual([e for e in g.events("config") if "holds a secret" in e["msg"]], [])
 
 
 if __name__ == "__main__":
