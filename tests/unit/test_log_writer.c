@@ -38,11 +38,6 @@ static void setup(void)
     ck_assert_int_eq(log_init("json", "info", false), 0);
 }
 
-static void teardown(void)
-{
-    dup2(real_stderr, STDERR_FILENO);
-}
-
 static void take_line(struct found *f, const char *line)
 {
     const char *dropped = strstr(line, "\"dropped\":");
@@ -227,7 +222,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("log writer");
 
     tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, test_nothing_is_lost_while_it_is_read);
     tcase_add_test(t, test_an_unread_pipe);
     tcase_add_test(t, test_a_full_disk);
