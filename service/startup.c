@@ -17,14 +17,16 @@
 
 int startup_descriptors(void)
 {
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);         /* the lowest number that is free */
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd < 0)
-        return -1;
-    close(fd);
+    for (int wanted = STDIN_FILENO; wanted <= STDERR_FILENO; wanted++) {
+        int fd;
+        if (fcntl(wanted, F_GETFD) >= 0)
+            continue;
+        fd = open("/dev/null", O_RDWR);         /* the lowest number that is free, which is this one */
+        if (fd < 0)
+            fd = open("/", O_RDONLY | O_DIRECTORY);     /* a chroot without /dev: it takes and gives nothing either */
+        if (fd != wanted)
+            return -1;
+    }
     return 0;
 }
 

@@ -5,7 +5,7 @@
 #include "smtp/sandbox.h"
 
 /* Before anything else: those of 0, 1 and 2 that are closed lead to /dev/null, so that no socket gets their number and
- * with it what is meant for stderr. -1: /dev/null cannot be opened. */
+ * with it what is meant for stderr. -1: they cannot be opened. */
 int startup_descriptors(void) MUST_CHECK;
 /* Loads the settings and starts the log; mistakes are told on stderr. NULL: leave with status 2. `quiet`: the log
  * shows errors only, unless a level was asked for. Warnings go to the log. */

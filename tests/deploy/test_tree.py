@@ -66,6 +66,11 @@ class Tree(unittest.TestCase):
                 self.assertEqual(len(peer.mails), 0 if code else 1)
 
     @unittest.skipUnless(os.getuid() == 0, "only root may chroot")
+    def test_closed_descriptors_without_dev(self):
+        closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "closed", *self.command("version")]
+        self.assertEqual(subprocess.run(closed, timeout=60).returncode, 0)
+
+    @unittest.skipUnless(os.getuid() == 0, "only root may chroot")
     def test_serve(self):
         with Peer() as peer:
             with Service(self.command(), self.env(peer)) as s:
