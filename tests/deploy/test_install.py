@@ -82,6 +82,7 @@ class Install(unittest.TestCase):
         self.assertEqual(status, 2)
         self.assertIn("No relay is configured", err)
         (self.root / "secret").write_text("x:0123456789abcdef\n")
+        (self.root / "secret").chmod(0o600)
         lines = re.findall(r"^# ( *[a-z_]+:.*)$", path.read_text(), re.M)
         self.assertEqual(len(lines), 6)
         path.write_text(re.sub(r"/run/credentials/mailhatch.service/\w+", str(self.root / "secret"), "\n".join(lines)))
