@@ -24,6 +24,7 @@ static inline const char *log_text(const char *s) { return s ? s : ""; }
 /* From now on nobody who logs waits for stderr: a thread writes the lines (service/log_writer.h). Before that, and
  * where no thread can be started, each line is written at once by whoever logs it. */
 void log_start(void);
+void log_write_through(void);           /* log_writer_write_through */
 /* Waits until all lines are out; gives up when stderr takes nothing for stall_ms. Before words of another kind go to
  * stderr, and before the process ends. */
 void log_flush(unsigned stall_ms);

@@ -3,10 +3,12 @@
 #include "smtp/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,7 +17,11 @@
  * A thread with blocking writes, and neither O_NONBLOCK nor poll(2) before a write by the one who logs: stderr is
  * shared with other processes (the shell's terminal, a supervisor's pipe), so its flags are not ours to change, and
  * the room that poll reported may be taken by the time of the write. A file on a slow disk is always "ready" and blocks
- * all the same. */
+ * all the same.
+ *
+ * Where stderr is a pipe, opening it once more gives a file description of our own, which may be non-blocking; a pipe
+ * takes a line whole or not at all. So a pipe with room has a line before the request that it tells of is answered, and
+ * loses none to a SIGKILL. It needs the right to open the pipe, which a container's user often has not. */
 
 #define RING_SIZE ((size_t)1024 * 1024)
 #define RESERVE ((size_t)64 * 1024)     /* only for important lines: a flood of others does not push them out */
@@ -29,6 +35,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake, moved;         /* for the writer; for those who flush */
     log_writer_report *report;
+    int through;                        /* stderr's pipe, non-blocking; 0: none */
     bool is_asleep;                     /* the writer waits for a signal */
     bool is_writing, is_refused;        /* the last write failed */
     bool overflows;                     /* lines are lost until the ring has been emptied and the loss reported */
@@ -288,6 +295,26 @@ int log_writer_start(log_writer_report *report_line)
     return 0;
 }
 
+void log_writer_write_through(void)
+{
+    struct stat st;
+    int fd;
+
+    if (fstat(STDERR_FILENO, &st) != 0 || !S_ISFIFO(st.st_mode))
+        return;
+    fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    pthread_mutex_lock(&w.lock);
+    w.through = fd > 0 ? fd : 0;
+    pthread_mutex_unlock(&w.lock);
+}
+
+/* Under the lock: no line overtakes another. */
+static bool write_through(struct bytes_view text)
+{
+    return w.through && !w.used && !w.is_writing && !w.unreported &&
+           write(w.through, text.p, text.n) == (ssize_t)text.n;
+}
+
 bool log_writer_put(struct bytes_view text, bool important)
 {
     size_t room = important ? RING_SIZE : RING_SIZE - RESERVE, lines = count_lines(text.p, text.n);
@@ -296,6 +323,10 @@ bool log_writer_put(struct bytes_view text, bool important)
     if (!atomic_load(&is_started))
         return false;
     pthread_mutex_lock(&w.lock);
+    if (write_through(text)) {
+        pthread_mutex_unlock(&w.lock);
+        return true;
+    }
     if ((w.overflows && !important) || w.used + sizeof(n) + n > room) {
         w.overflows = true;
         writer_lose(lines);

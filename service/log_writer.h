@@ -12,6 +12,9 @@ typedef size_t log_writer_report(uint64_t lost, char to[LOG_WRITER_LINE_MAX]);
 
 /* Once. 0, or -1: no thread, and _put takes nothing. */
 int log_writer_start(log_writer_report *report) MUST_CHECK;
+/* Once, when SIGPIPE is ignored, and before PR_SET_DUMPABLE: where stderr is a pipe that this user may open, a line
+ * goes out at once as long as the pipe has room; only what finds none takes the way through the ring. */
+void log_writer_write_through(void);
 /* `text`: one or more whole lines, at most LOG_WRITER_LINE_MAX bytes. Never waits for stderr. important: may use the
  * room that is kept free for such lines. False: there is no writer; write it yourself. A line that is lost counts as
  * taken. */

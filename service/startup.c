@@ -82,6 +82,7 @@ void startup_limits(void)
     struct rlimit none = {0, 0}, files;
 
     signal(SIGPIPE, SIG_IGN);
+    log_write_through();
     setrlimit(RLIMIT_CORE, &none);
 #ifndef __SANITIZE_ADDRESS__                            /* whose leak check must be able to trace its own process */
     prctl(PR_SET_DUMPABLE, 0);          /* a core pattern that is a pipe does not ask RLIMIT_CORE */
