@@ -542,7 +542,7 @@ static void read_last_letters(struct hall *h)
         unreachable("a stopped loop waited");
 }
 
-/* What still waits for the relay is told the truth: nobody knows. */
+/* What became of mails is in the last letters (service_give_up). */
 void api_free(struct api *a)
 {
     static const char detail[] = "The gateway was stopped before the relay's answer came; the mail may have been sent.";

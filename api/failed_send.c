@@ -114,6 +114,10 @@ void failed_send_answer(struct hall *h, struct http_request *r, const struct sen
     }
     if (left < LEAST_MS + MARGIN_MS) {
         answer_without(r, result, "There was no time left in the request for a diagnosis.");
+    if (h->closing) {
+        answer_without(r, result, "mailhatch is stopping, so there is no diagnosis of this failure.");
+        return;
+    }
         return;
     }
     f = calloc(1, sizeof(*f));

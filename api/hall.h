@@ -25,7 +25,7 @@ struct hall {
     bool is_unix;                       /* the API listens on a Unix socket */
     /* of the admin listener on a loopback address: HOST:PORT; else NULL */
     const char *admin_loopback;
-    bool closing;                       /* what is still being read is not sent */
+    bool closing;                       /* its loop has stopped, and reads its last letters */
     struct http *http;
     struct http_server *server, *admin; /* the admin listener is on the first loop, NULL elsewhere */
     struct hall_tell closed, admin_closed;

@@ -358,6 +358,7 @@ void problem_write(const struct problem *p, struct bytes_buf *out)
         add_errors(out, p);
     json_out_member(out, ",\"id\":", p->result && p->result->id[0] ? p->result->id : NULL);
     json_out_member(out, ",\"request_id\":", p->request_id ? p->request_id : "");
+    json_out_member(out, ",\"message_id\":", p->result ? p->result->message_id : NULL);
     json_out_member(out, ",\"name\":", name);
     bytes_buf_add_str(out, ",\"message\":");
     json_out_string(out, bytes_buf_view(&detail));

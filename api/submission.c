@@ -276,10 +276,7 @@ static void on_reading_done(struct work_job *j)
 {
     struct submission *s = of_job(j);
 
-    if (s->hall->closing)
-        answer_refusal(s->r, OUTCOME_SHUTTING_DOWN, NULL);
-    else
-        s->on_ready(s);
+    s->on_ready(s);
 }
 
 void submission_whole(struct submission *s)

@@ -341,7 +341,7 @@ static bool try_again(struct send *w, struct delivery_report *r)
                            .pause_s = r->retry_after_s};
     uint64_t when;
 
-    if (!r->content)
+    if (!r->content || d->given_up)
         return false;
     crypto_random(&c.random, sizeof(c.random));
     when = retry_when(&c);
@@ -363,7 +363,9 @@ static bool try_again(struct send *w, struct delivery_report *r)
 /* That there was no time for one more try says less than what made it necessary. */
 static struct delivery_report *choose(const struct send *w, struct delivery_report *r)
 {
-    return w->retrying && w->retrying->last && r->outcome.code == OUTCOME_DEADLINE_EXCEEDED ? w->retrying->last : r;
+    bool ran_out = r->outcome.code == OUTCOME_DEADLINE_EXCEEDED || r->outcome.code == OUTCOME_SHUTTING_DOWN;
+
+    return w->retrying && w->retrying->last && ran_out ? w->retrying->last : r;
 }
 
 static void on_report(struct delivery_report *r)
@@ -384,6 +386,7 @@ static void on_report(struct delivery_report *r)
 
 void desk_give_up(struct desk *d)
 {
+    d->given_up = true;
     while (d->waiting) {
         struct retrying *t = d->waiting;
         loop_timer_clear(d->loop, &t->timer);
@@ -397,8 +400,10 @@ void desk_give_up(struct desk *d)
 /* Without memory for a send there is only the stack to answer from. */
 static void answer_without_memory(struct message *m, const struct send_request *r)
 {
-    struct send_result result = {.mail = m ? m->mail : NULL};
+    struct send_result result = {.mail = m->mail, .message_id = m->message_id, .rcpts = m->rcpts,
+                                 .n_rcpts = m->n_rcpts};
 
+    memcpy(result.id, m->id, sizeof(result.id));
     outcome_set_local(&result.outcome, OUTCOME_INTERNAL_ERROR, STAGE_QUEUE, DELIVERY_NOT_SENT, "no memory");
     r->on_done(r->ctx, &result);
     message_free(m);
@@ -433,7 +438,9 @@ void desk_send(struct desk *d, struct message *m, const struct send_request *r)
     }
     *w = (struct send){.desk = d, .request = *r, .message = m, .started_us = clock_us()};
     service_begin_send(d->service);
-    if (m->relay == RELAYS_NONE)
+    if (d->given_up)
+        fail(w, OUTCOME_SHUTTING_DOWN, STAGE_QUEUE, "mailhatch is stopping");
+    else if (m->relay == RELAYS_NONE)
         fail_without_relay(w);
     else if (m->n_rcpts == 0 || !m->from)
         fail(w, OUTCOME_VALIDATION_FAILED, STAGE_REQUEST, "the mail has no sender or no recipient");

@@ -21,7 +21,8 @@ void desk_send(struct desk *d, struct message *m, const struct send_request *r);
 enum outcome_code desk_reserve(struct desk *d, size_t bytes) MUST_CHECK;
 void desk_release(struct desk *d, size_t bytes);
 
-/* At the end of a drain: mails that wait for their next try are answered with their last failure. */
+/* At the end of a drain: mails that wait for their next try are answered with their last failure, none is tried again,
+ * and what still comes is not sent (shutting_down). */
 void desk_give_up(struct desk *d);
 
 void desk_count_crowded(struct desk *d);                /* a connection was closed as its address has enough */

@@ -38,7 +38,7 @@ struct house {
     struct api *api;
     struct loop_io signals;
     struct loop_timer delay, timeout, flush;
-    bool stopping, timed_out;
+    bool stopping, timed_out, forced;   /* forced: by a second signal */
 };
 
 #define HOUSE_OF(member_p, member) ((struct house *)(void *)((char *)(member_p) - offsetof(struct house, member)))
@@ -112,10 +112,10 @@ static void begin_stop(struct house *h, int signo)
         start_drain(&h->delay);
 }
 
-static void leave_at_once(int status, unsigned flush_ms)
+static void leave_now(struct house *h)
 {
-    log_flush(flush_ms);
-    _exit(status);
+    h->forced = true;
+    loop_stop(h->loop);
 }
 
 static void on_signal(struct loop_io *io, uint32_t events)
@@ -128,7 +128,7 @@ static void on_signal(struct loop_io *io, uint32_t events)
         if (info.ssi_signo == SIGHUP)
             reload_run(h->reload);
         else if (h->stopping)
-            leave_at_once(1, SECOND_SIGNAL_FLUSH_MS);
+            leave_now(h);
         else
             begin_stop(h, (int)info.ssi_signo);
     }
@@ -262,6 +262,8 @@ static void take_down(struct house *h)
 {
     if (h->reload)
         reload_stop(h->reload);
+    if (h->service)
+        service_give_up(h->service);    /* no mail is left, unless a loop failed */
     if (h->api)
         api_free(h->api);
     service_free(h->service);
@@ -274,14 +276,20 @@ static void take_down(struct house *h)
     config_free(h->config);
 }
 
-/* drain_timeout is over. Whoever still waits gets an answer: the last failure of his mail, or that nobody knows. What
- * still runs holds pieces of the house. */
+/* drain_timeout is over, or a second signal came. Whoever still waits gets an answer: what is known of the mail. What
+ * still runs holds pieces of the house. From now on a signal kills. */
 static void leave(struct house *h)
 {
-    for (size_t i = 0; i < service_n_desks(h->service); i++)
-        desk_give_up(service_desk(h->service, i));
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    service_give_up(h->service);
     api_free(h->api);
-    leave_at_once(0, FLUSH_LOG_MS);
+    log_flush(h->forced ? SECOND_SIGNAL_FLUSH_MS : FLUSH_LOG_MS);
+    _exit(h->forced ? 1 : 0);
 }
 
 /* The settings that only the room above can judge. */
@@ -327,7 +335,7 @@ static int run(int argc, char **argv)
             log_event(LOG_ERROR_LEVEL, "stop", "an event loop or its thread failed", LOG_S("why", strerror(errno)));
         log_event(LOG_INFO_LEVEL, "stop", "stopped", LOG_N("pid", getpid()));
     }
-    if (h.timed_out)
+    if (h.timed_out || h.forced)
         leave(&h);
     take_down(&h);
     return status;

@@ -296,6 +296,13 @@ void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx)
     tell_when_empty(s);
 }
 
+void service_give_up(struct service *s)
+{
+    for (size_t i = 0; i < s->n_desks; i++)
+        desk_give_up(&s->desks[i]);
+    engine_give_up(s->engine);
+}
+
 bool service_is_draining(const struct service *s)
 {
     return s->draining;

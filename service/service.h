@@ -107,6 +107,8 @@ int service_reload(struct service *s, const struct config *c, struct service_cha
 void service_announce_stop(struct service *s);  /* readiness turns false; sends are still taken (drain_delay) */
 /* New sends: shutting_down, on every loop. on_empty, on the first one, once nothing runs and no bytes are held. */
 void service_drain(struct service *s, void (*on_empty)(void *ctx), void *ctx);
+/* When no loop runs any more: letters to them say what is known of each mail that has no answer. */
+void service_give_up(struct service *s);
 /* Any thread, these four. */
 bool service_is_draining(const struct service *s);
 bool service_is_ready(const struct service *s);

@@ -15,6 +15,7 @@ struct desk {
     struct loop *loop;
     struct metrics *metrics;
     struct retrying *waiting;           /* mails between two tries */
+    bool given_up;
     struct loop_timer trim;             /* set while large bodies have left their memory behind */
 };
 

@@ -542,6 +542,8 @@ void engine_drain(struct engine *e)
 
 static void stop_threads(struct engine *e)
 {
+    if (e->is_ending)
+        return;
     for (unsigned i = 0; e->workers && i < e->n_workers; i++)
         if (e->workers[i].runs)
             loop_stop(e->workers[i].loop);
@@ -549,6 +551,20 @@ static void stop_threads(struct engine *e)
         if (e->workers[i].runs)
             pthread_join(e->workers[i].thread, NULL);
     e->is_ending = true;
+}
+
+void engine_give_up(struct engine *e)
+{
+    stop_threads(e);
+    for (size_t i = 0; i < e->n_places; i++)
+        for (struct share *s = e->places[i].shares; s; s = s->next_in_place)
+            pool_stop(s->pool);
+    for (unsigned i = 0; i < e->n_workers; i++)
+        if (e->workers[i].runs && loop_run(e->workers[i].loop) < 0)
+            unreachable("a stopped loop waited");
+    for (size_t i = 0; i < e->n_places; i++)
+        for (struct share *s = e->places[i].shares; s; s = s->next_in_place)
+            pool_give_up(s->pool);
 }
 
 /* Loops first, then the resolver, whose last answers are letters in loops that stand still: they are read before the

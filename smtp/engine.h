@@ -93,6 +93,9 @@ int engine_reload(struct engine *e, const struct relay_config *const *relays, si
 int engine_submit(struct engine *e, struct delivery *d) MUST_CHECK;
 /* Any thread. Idle sessions QUIT; running ones finish; new deliveries are still served until engine_free. */
 void engine_drain(struct engine *e);
+/* Joins the threads, and sends a report of every mail that has none: its verdict, when that lies in the socket; else
+ * outcome_unknown when the body is gone, and shutting_down. Only engine_free may follow. */
+void engine_give_up(struct engine *e);
 /* joins the threads; call when every report has come (late ones are given up) */
 void engine_free(struct engine *e);
 

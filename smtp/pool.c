@@ -1,5 +1,6 @@
 #include "smtp/pool_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,14 +81,16 @@ static const struct pool_conn *awaited(const struct pool *p)
     return node ? LIST_ITEM(node, struct pool_conn, node) : NULL;
 }
 
-static void deadline_while_waiting(struct pool *p, struct delivery *d)
+/* why: "the request's deadline passed" … */
+static void end_waiting(struct pool *p, struct delivery *d, enum outcome_code code, const char *why)
 {
     const struct pool_conn *pc = awaited(p);
     struct smtp_outcome o;
+    char reason[120];
 
-    outcome_set_local(&o, OUTCOME_DEADLINE_EXCEEDED, pc ? conn_stage(pc->conn) : STAGE_QUEUE, DELIVERY_NOT_SENT,
-                      pc ? "the request's deadline passed while the connection was being made"
-                         : "the request's deadline passed while the mail waited for a session");
+    snprintf(reason, sizeof(reason), "%s while the %s", why,
+             pc ? "connection was being made" : "mail waited for a session");
+    outcome_set_local(&o, code, pc ? conn_stage(pc->conn) : STAGE_QUEUE, DELIVERY_NOT_SENT, reason);
     o.ms = (uint32_t)((clock_us() - d->state->submitted_us) / 1000);
     if (pc) {
         delivery_note_facts(d, conn_facts(pc->conn), true);
@@ -104,7 +107,7 @@ static void on_deadline(struct loop_timer *t)
     struct pool_conn *pc = s->conn;
 
     if (!pc) {
-        deadline_while_waiting(p, s->d);
+        end_waiting(p, s->d, OUTCOME_DEADLINE_EXCEEDED, "the request's deadline passed");
         return;
     }
     /* Past the last byte nobody can take the mail back: say so now, and let the reply correct it. */
@@ -578,6 +581,8 @@ struct pool *pool_new(const struct pool_params *params, char err_out[200])
     return p;
 }
 
+/* ---- the end ---- */
+
 /* The engine ends while the mail is on a session: what is known of it is what the session knows. */
 static void end_running(struct pool_conn *pc, struct delivery_state *s)
 {
@@ -588,29 +593,54 @@ static void end_running(struct pool_conn *pc, struct delivery_state *s)
         outcome_set_local(&o, OUTCOME_OUTCOME_UNKNOWN, STAGE_BODY, DELIVERY_UNKNOWN, "mailhatch stopped");
     else
         outcome_set_local(&o, OUTCOME_SHUTTING_DOWN, conn_stage(pc->conn), DELIVERY_NOT_SENT, "mailhatch stopped");
+    o.ms = (uint32_t)((clock_us() - s->lent_us) / 1000);
+    if (!s->reported)
+        delivery_note_attempt(s->d, &o, !s->fresh_session, o.ms);
     list_remove(&pc->in_hand, &s->node);
     end_delivery(pc->pool, s->d, &o);
 }
 
-void pool_free(struct pool *p)
+/* A verdict may lie in the socket: it counts. */
+static void hear_last_words(struct pool *p)
+{
+    static const enum pool_conn_state states[] = {POOL_ROOMY, POOL_BUSY};
+    struct list_node *node, *next;
+
+    for (size_t i = 0; i < ARRAY_LEN(states); i++)
+        for (node = list_first(&p->conns[states[i]]); node; node = next) {
+            struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
+            next = list_next(&p->conns[states[i]], node);       /* hearing one leaves the others where they are */
+            if (!pc->in_hand.n)
+                continue;
+            conn_look(pc->conn);
+            pool_pump(pc);
+        }
+}
+
+void pool_give_up(struct pool *p)
 {
     struct delivery *d;
-    struct smtp_outcome o;
 
-    if (!p)
-        return;
     p->stopped = true;
-    outcome_set_local(&o, OUTCOME_SHUTTING_DOWN, STAGE_QUEUE, DELIVERY_NOT_SENT, "mailhatch stopped");
-    while ((d = first_waiting(p))) {
-        leave_waiting(p, d);
-        end_delivery(p, d, &o);
-    }
+    hear_last_words(p);
+    while ((d = first_waiting(p)))
+        end_waiting(p, d, OUTCOME_SHUTTING_DOWN, "mailhatch stopped");
     for (int i = 0; i < POOL_STATES; i++)
-        for (struct pool_conn *pc; (pc = pool_first(p, (enum pool_conn_state)i));) {
+        for (struct list_node *node = list_first(&p->conns[i]); node; node = list_next(&p->conns[i], node)) {
+            struct pool_conn *pc = LIST_ITEM(node, struct pool_conn, node);
             while (pc->in_hand.n)
                 end_running(pc, LIST_ITEM(list_first(&pc->in_hand), struct delivery_state, node));
-            pool_forget(pc);
         }
+}
+
+void pool_free(struct pool *p)
+{
+    if (!p)
+        return;
+    pool_give_up(p);
+    for (int i = 0; i < POOL_STATES; i++)
+        for (struct pool_conn *pc; (pc = pool_first(p, (enum pool_conn_state)i));)
+            pool_forget(pc);
     probe_cancel(p->probe);
     loop_timer_clear(p->p.loop, &p->timer);
     tls_context_free(p->tls);

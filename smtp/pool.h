@@ -31,6 +31,8 @@ void pool_run(struct pool *p);          /* lends idle sessions, opens new ones, 
 void pool_drain(struct pool *p);        /* idle sessions QUIT, now and whenever one has nothing to do */
 /* A mail that waits, for another pool to take (after pool_expect there); NULL: none does. */
 struct delivery *pool_give_back(struct pool *p);
+/* Its loop stands still: every mail is reported with what is known of it, and none is taken any more. */
+void pool_give_up(struct pool *p);
 void pool_stop(struct pool *p);         /* no session is opened or lent any more */
 void pool_hear_refused(struct pool *p, const struct smtp_outcome *why); /* by another pool of the same relay */
 

@@ -65,6 +65,12 @@ void engine_drain(struct engine *e)
     drained++;
 }
 
+void engine_give_up(struct engine *e)
+{
+    ck_assert_ptr_nonnull(e);
+    drained++;
+}
+
 void engine_free(struct engine *e)
 {
     free(e);
@@ -401,6 +407,23 @@ START_TEST(test_retry_and_drain)
 }
 END_TEST
 
+/* Nothing is tried again, and what still comes is not sent: it has its names all the same. */
+START_TEST(test_given_up)
+{
+    send_to_retry(30000);
+    service_give_up(service);
+    report_deferred();
+    ck_assert_uint_eq(answers, 1);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_MESSAGE_DEFERRED);
+    send_mail(make_mail());
+    ck_assert_ptr_null(submitted);
+    ck_assert_uint_eq(answers, 2);
+    ck_assert_int_eq(last.outcome.code, OUTCOME_SHUTTING_DOWN);
+    ck_assert_int_eq(last.outcome.delivery, DELIVERY_NOT_SENT);
+    ck_assert_uint_eq(strlen(last.id), 36);
+}
+END_TEST
+
 /* A late verdict has no owner left: it is counted, and nobody is answered twice. */
 START_TEST(test_late_report)
 {
@@ -628,6 +651,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_no_retry);
     tcase_add_test(t, test_retry_by_the_setting);
     tcase_add_test(t, test_retry_and_drain);
+    tcase_add_test(t, test_given_up);
     tcase_add_test(t, test_late_report);
     tcase_add_test(t, test_capacity);
     tcase_add_test(t, test_drain);
