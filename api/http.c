@@ -107,7 +107,7 @@ void http_conn_list_remove(struct conn_list *l, struct http_conn *k)
 static void set_due_at(struct http_conn *k, uint64_t due)
 {
     k->due = due;
-    if (!k->timer.slot || k->timer.due > k->due)
+    if (!k->timer.is_set || k->timer.due > k->due)
         loop_timer_set(k->server->http->loop, &k->timer, k->due);
 }
 

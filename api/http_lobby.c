@@ -177,7 +177,7 @@ static void guest_add(struct http_lobby *l, const struct http_lobby_guest *view)
     }
     *(l->last ? &l->last->next : &l->first) = g;
     l->last = g;
-    if (!l->timer.slot)
+    if (!l->timer.is_set)
         loop_timer_set(l->p.loop, &l->timer, l->first->since + l->p.wait_ms);
 }
 

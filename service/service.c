@@ -162,7 +162,7 @@ void service_free(struct service *s)
     if (!s)
         return;
     for (size_t i = 0; i < s->n_desks; i++)
-        if (s->desks[i].trim.slot)
+        if (s->desks[i].trim.is_set)
             loop_timer_clear(s->desks[i].loop, &s->desks[i].trim);
     engine_free(s->engine);
     for (size_t i = 0; i < s->n_desks; i++)

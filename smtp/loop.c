@@ -25,8 +25,7 @@ struct loop {
     bool has_grace;                     /* one at a time, or whoever is always late would never see a timer */
     size_t n_io;                        /* descriptors that are added */
     unsigned full_batches;              /* in a row: there may be more that is ready */
-    struct loop_timer **heap;           /* heap[0] is due first; t->slot - 1 is its index */
-    size_t heap_n, heap_cap;
+    struct loop_timer *timers;          /* the one that is due first */
     struct epoll_event batch[BATCH];
     int batch_n, batch_at;
     int (*before_wait)(void *ctx);
@@ -81,7 +80,6 @@ void loop_free(struct loop *l)
     if (l->evfd >= 0)
         close(l->evfd);
     pthread_mutex_destroy(&l->lock);
-    free(l->heap);
     free(l);
 }
 
@@ -117,69 +115,81 @@ void loop_del(struct loop *l, struct loop_io *io)
             l->batch[i].events = 0;     /* the owner may free io now */
 }
 
-/* ---- timers: a binary heap ---- */
+/* ---- timers: a pairing heap ---- */
 
-static void heap_put(struct loop *l, size_t i, struct loop_timer *t)
+/* Each timer is a node, so that setting one asks for no memory and cannot fail. A node's first kid is in `kids`, the
+ * others follow by `next`; `back` leads to the node before, or from a first kid to its parent. */
+
+static struct loop_timer *meld(struct loop_timer *a, struct loop_timer *b)
 {
-    l->heap[i] = t;
-    t->slot = i + 1;
+    if (!a || !b)
+        return a ? a : b;
+    if (b->due < a->due) {
+        struct loop_timer *t = a;
+        a = b;
+        b = t;
+    }
+    b->next = a->kids;
+    if (b->next)
+        b->next->back = b;
+    b->back = a;
+    a->kids = b;
+    return a;
 }
 
-static void heap_up(struct loop *l, size_t i, struct loop_timer *t)
+/* In pairs on the way there, all of those on the way back: that keeps later ones cheap. */
+static struct loop_timer *meld_all(struct loop_timer *first)
 {
-    while (i > 0 && l->heap[(i - 1) / 2]->due > t->due) {
-        heap_put(l, i, l->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
-    heap_put(l, i, t);
-}
+    struct loop_timer *pairs = NULL, *all = NULL, *rest;
 
-static void heap_down(struct loop *l, size_t i, struct loop_timer *t)
-{
-    for (size_t kid; (kid = 2 * i + 1) < l->heap_n; i = kid) {
-        if (kid + 1 < l->heap_n && l->heap[kid + 1]->due < l->heap[kid]->due)
-            kid++;
-        if (l->heap[kid]->due >= t->due)
-            break;
-        heap_put(l, i, l->heap[kid]);
+    for (struct loop_timer *a = first, *b; a; a = rest) {
+        b = a->next;
+        rest = b ? b->next : NULL;
+        a->next = a->back = NULL;
+        if (b)
+            b->next = b->back = NULL;
+        a = meld(a, b);
+        a->next = pairs;
+        pairs = a;
     }
-    heap_put(l, i, t);
+    for (; pairs; pairs = rest) {
+        rest = pairs->next;
+        pairs->next = NULL;
+        all = meld(all, pairs);
+    }
+    return all;
 }
 
 void loop_timer_clear(struct loop *l, struct loop_timer *t)
 {
-    size_t i = t->slot - 1;
-    struct loop_timer *moved;
+    struct loop_timer *kids;
 
-    if (!t->slot)
+    if (!t->is_set)
         return;
-    t->slot = 0;
-    moved = l->heap[--l->heap_n];
-    if (moved == t)
-        return;
-    if (i > 0 && l->heap[(i - 1) / 2]->due > moved->due)
-        heap_up(l, i, moved);
-    else
-        heap_down(l, i, moved);
+    kids = meld_all(t->kids);
+    if (t == l->timers) {
+        l->timers = kids;
+    } else {
+        if (t->back->kids == t)
+            t->back->kids = t->next;
+        else
+            t->back->next = t->next;
+        if (t->next)
+            t->next->back = t->back;
+        l->timers = meld(l->timers, kids);
+    }
+    t->is_set = false;
+    t->kids = t->next = t->back = NULL;
 }
 
-/* Room is made here and not at loop_new, as the number of timers is not known; without memory nothing sensible can
- * go on. */
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due)
 {
-    if (t->slot && t->due == due)
+    if (t->is_set && t->due == due)
         return;
     loop_timer_clear(l, t);
-    if (l->heap_n == l->heap_cap) {
-        size_t cap = l->heap_cap ? l->heap_cap * 2 : 64;
-        struct loop_timer **heap = realloc(l->heap, cap * sizeof(*heap));
-        if (!heap)
-            unreachable("no memory for a timer");
-        l->heap = heap;
-        l->heap_cap = cap;
-    }
     t->due = due;
-    heap_up(l, l->heap_n++, t);
+    t->is_set = true;
+    l->timers = meld(l->timers, t);
 }
 
 /* ---- mailbox ---- */
@@ -270,7 +280,7 @@ static int run_hook(const struct loop *l)
 
 static uint64_t next_due(const struct loop *l)
 {
-    uint64_t due = l->heap_n ? l->heap[0]->due : UINT64_MAX;
+    uint64_t due = l->timers ? l->timers->due : UINT64_MAX;
 
     return due < l->grace_until ? l->grace_until : due;
 }
@@ -283,7 +293,7 @@ static int wait_ms(struct loop *l)
     wake_others(l);
     l->looked_at = clock_us() / 1000;
     note_pause(l, l->looked_at, l->now);
-    if (!l->heap_n)
+    if (!l->timers)
         return hook;
     due = next_due(l);
     left = due > l->looked_at ? due - l->looked_at : 0;
@@ -315,11 +325,11 @@ static void run_timers(struct loop *l)
 {
     if (l->looked_at >= l->grace_until)
         l->has_grace = false;
-    if (!l->heap_n || next_due(l) > l->looked_at)
+    if (!l->timers || next_due(l) > l->looked_at)
         return;
     run_hook(l);                        /* what came may have left work for it: libmicrohttpd has sockets of its own */
-    while (l->heap_n && l->heap[0]->due <= l->looked_at) {
-        struct loop_timer *t = l->heap[0];
+    while (l->timers && l->timers->due <= l->looked_at) {
+        struct loop_timer *t = l->timers;
         loop_timer_clear(l, t);
         t->on_timer(t);
     }

@@ -21,8 +21,9 @@ struct loop_io {
  * again. */
 struct loop_timer {
     uint64_t due;
-    size_t slot;                        /* 1 + index in the heap; 0 when not set. The loop's business. */
+    bool is_set;                        /* to be read only, as due; what follows on_timer is the loop's business */
     void (*on_timer)(struct loop_timer *t);
+    struct loop_timer *kids, *next, *back;
 };
 
 /* A letter in the mailbox. Embedded in the message, which the receiver owns from loop_post on. */
@@ -45,7 +46,7 @@ int loop_mod(struct loop *l, struct loop_io *io, uint32_t events);
 /* before close(fd). Events of the running batch are dropped too */
 void loop_del(struct loop *l, struct loop_io *io);
 
-void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due);          /* sets or moves */
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due);          /* sets or moves; cannot fail */
 void loop_timer_clear(struct loop *l, struct loop_timer *t);
 
 /* any thread; order is kept per sender. Wakes the loop at most once a batch */

@@ -37,7 +37,7 @@ void pool_set_state(struct pool_conn *pc, enum pool_conn_state to)
 
 void pool_set_timer_before(struct pool *p, uint64_t due)
 {
-    if (due != UINT64_MAX && (!p->timer.slot || p->timer.due > due))
+    if (due != UINT64_MAX && (!p->timer.is_set || p->timer.due > due))
         loop_timer_set(p->p.loop, &p->timer, due);
 }
 
