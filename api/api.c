@@ -459,7 +459,7 @@ struct api *api_new(struct service *s, char err_out[200])
         return NULL;
     a->service = s;
     a->work = work_new(WORKERS);
-    a->runs = diagnosis_runs_new();
+    a->runs = diagnosis_runs_new(s);
     if (a->work && a->runs && make_halls(a) == 0 && start_servers(a, err_out) == 0)
         return a;
     api_free(a);

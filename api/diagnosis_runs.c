@@ -18,6 +18,7 @@ struct known {
 };
 
 struct diagnosis_runs {
+    struct service *service;
     struct work *work;                  /* NULL once it is stopped */
     atomic_bool cancel;
     atomic_uint running;
@@ -25,12 +26,13 @@ struct diagnosis_runs {
     struct known *known;                /* under the lock */
 };
 
-struct diagnosis_runs *diagnosis_runs_new(void)
+struct diagnosis_runs *diagnosis_runs_new(struct service *s)
 {
     struct diagnosis_runs *t = calloc(1, sizeof(*t));
 
     if (!t)
         return NULL;
+    t->service = s;
     t->work = work_new(DIAGNOSIS_RUNS_MAX);
     if (t->work && pthread_mutex_init(&t->lock, NULL) == 0)
         return t;
@@ -176,10 +178,12 @@ static void on_thread(struct work_job *j)
         .all_ports = run->all_ports,
         .tls_versions = run->tls_versions,
         .total_ms = run->total_ms,
+        .memory = service_get_relay_memory(run->runs->service, run->place, run->settings),
         .cancel = &run->runs->cancel,
     };
 
     diagnose_run(&p, &run->d);
+    relay_memory_unref(p.memory);
     note(run->runs, run);
     atomic_fetch_sub(&run->runs->running, 1);
 }

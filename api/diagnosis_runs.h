@@ -28,7 +28,8 @@ struct diagnosis_run {                  /* heap, by diagnosis_run_new; the field
 struct diagnosis_run *diagnosis_run_new(void) MUST_CHECK;
 void diagnosis_run_free(struct diagnosis_run *run);             /* one that was not begun */
 
-struct diagnosis_runs *diagnosis_runs_new(void) MUST_CHECK;
+struct service;
+struct diagnosis_runs *diagnosis_runs_new(struct service *s) MUST_CHECK;
 /* Any thread. True: it runs, and on_done comes. False: too many do, or the gateway stops; the run is freed. */
 bool diagnosis_runs_begin(struct diagnosis_runs *t, struct diagnosis_run *run) MUST_CHECK;
 /* Any thread. Running ones end within 100 ms or so, and none begins any more. */

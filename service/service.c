@@ -226,6 +226,12 @@ void service_get_relay(const struct service *s, size_t place, struct engine_rela
     last_errors_get(s->last_errors, place, error_out);
 }
 
+struct relay_memory *service_get_relay_memory(const struct service *s, size_t place,
+                                              const struct relay_settings *settings)
+{
+    return engine_get_memory(s->engine, place, &settings->c);
+}
+
 /* ---- capacity and draining ---- */
 
 /* Once nothing is running; by a letter, so that nobody is torn down under a function of his own. Bytes are looked at

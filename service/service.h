@@ -89,6 +89,11 @@ size_t service_find_relay(const struct service *s, const char *name, struct rela
 void service_get_relay(const struct service *s, size_t place, struct engine_relay_stats *stats_out,
                        struct last_error *error_out);
 
+struct relay_memory;
+/* See engine_get_memory: for a diagnosis under these settings. */
+struct relay_memory *service_get_relay_memory(const struct service *s, size_t place,
+                                              const struct relay_settings *settings) MUST_CHECK;
+
 /* What a reload may change, as it is now. Any thread. */
 struct service_limits {
     unsigned max_recipients;

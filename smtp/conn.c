@@ -65,7 +65,7 @@ static void on_timer(struct loop_timer *t)
         limit_passed(c);
     if (c->silent_at <= now) {
         c->silent_at = UINT64_MAX;
-        c->silent = c->phase == PHASE_TALK && smtp_session_stage(c->session) == STAGE_BANNER;
+        c->silent = c->phase == PHASE_TALK && !c->heard;
     }
     if (c->phase == PHASE_TALK && !c->dead_told && smtp_session_deadline(c->session) <= now)
         smtp_session_tick(c->session, now);
@@ -496,6 +496,11 @@ enum stage conn_stage(const struct conn *c)
         return smtp_session_stage(c->session);
     }
     unreachable("conn phase");
+}
+
+bool conn_has_heard(const struct conn *c)
+{
+    return c->heard;
 }
 
 bool conn_body_is_gone(const struct conn *c, const struct smtp_transaction *t)

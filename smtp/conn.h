@@ -24,7 +24,7 @@ struct conn_params {                    /* pointers are borrowed for the conn's 
     const struct relay_config *config;
     struct tls_context *tls;            /* NULL for SMTP_TLS_NONE */
     struct smtp_proofs *proofs;
-    uint32_t silent_ms;                 /* CONN_SILENT after so long without a banner; UINT32_MAX: never */
+    uint32_t silent_ms;                 /* CONN_SILENT after so long without an octet; UINT32_MAX: never */
     void (*on_wake)(void *ctx);
     /* Each line of the wire, redacted (smtp/trace.h), at most TRACE_LINES_MAX a mail; "* …" is a remark. NULL: none */
     void (*on_trace)(void *ctx, bool from_client, const char *line);
@@ -35,7 +35,7 @@ enum conn_event_type {
     CONN_READY,                         /* conn_submit may be called */
     CONN_ROOM,                          /* mails are in hand, and conn_submit may be called all the same */
     CONN_DONE,                          /* the transaction has its outcome */
-    CONN_SILENT,                        /* connected, and no banner for silent_ms; the conn goes on waiting */
+    CONN_SILENT,                        /* connected, and not an octet for silent_ms; the conn goes on waiting */
     CONN_DEAD,                          /* no more use; outcome says why, unless quit_ok */
     CONN_FINISHED,                      /* after CONN_DEAD: the last bytes are out, the socket is closed: conn_free */
 };
@@ -73,6 +73,7 @@ void conn_fail(struct conn *c, const struct smtp_outcome *why);         /* befor
 void conn_drop(struct conn *c, const char *why);                        /* as if the peer had closed it */
 
 enum stage conn_stage(const struct conn *c);
+bool conn_has_heard(const struct conn *c);                              /* an octet has come */
 bool conn_body_is_gone(const struct conn *c, const struct smtp_transaction *t);
 unsigned conn_flights(const struct conn *c);
 const struct conn_facts *conn_facts(const struct conn *c);

@@ -46,6 +46,7 @@ struct conn {
     bool lookup_runs;                   /* the resolver holds our address */
     bool blocked;                       /* the socket's buffer is full, or others have their turn: EPOLLOUT will tell */
     size_t turn;                        /* octets written since the last event of the socket */
+    bool heard;                         /* an octet has come in plain text */
     bool was_ready, room_told;
     bool silent, silent_told;
     bool failed, dead_told;             /* failed: `failure` is to be told */

@@ -82,6 +82,7 @@ static void plain_read(struct conn *c)
 
     switch (dial_recv(c->io.fd, c->p.buffers->cipher, CONN_CIPHER_MAX, &n)) {
     case DIAL_OK:
+        c->heard = true;
         conn_trace(c, false, bytes_view(c->p.buffers->cipher, n));
         smtp_session_feed(c->session, bytes_view(c->p.buffers->cipher, n), conn_now(c));
         break;

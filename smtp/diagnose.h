@@ -211,6 +211,9 @@ struct diagnose_params {                /* all of it borrowed for the run */
     bool all_ports, tls_versions;       /* try these even when nothing failed */
     const char *only_address;           /* an IP literal to connect to instead of what DNS says; or NULL */
     uint32_t total_ms;                  /* 0: 90 s */
+    /* What this process knows of the relay (engine_get_memory), which is told what is found; NULL: nothing. It keeps
+     * apart who shows the password, and who speaks to a port that is silent. */
+    struct relay_memory *memory;
     const atomic_bool *cancel;          /* NULL: none; another thread sets it, the run ends within some 100 ms */
     /* Each step as it begins (RUNNING) and as it ends; d->steps[index]. On the run's thread. May be NULL. */
     void (*on_step)(void *ctx, const struct diagnosis *d, unsigned index);
@@ -219,8 +222,9 @@ struct diagnose_params {                /* all of it borrowed for the run */
     void *ctx;
 };
 
-/* Blocks. *d is filled on every path. The credentials are shown at most once in a run, and they and mail never without
- * verified TLS of 1.2 or newer; except to a loopback address with `tls: none`, where a send would do the same. */
+/* Blocks. *d is filled on every path. The credentials are shown at most once in a run, not at all while they are known
+ * to be refused (the step is then skipped, and the outcome is that refusal), and they and mail never without verified
+ * TLS of 1.2 or newer; except to a loopback address with `tls: none`, where a send would do the same. */
 void diagnose_run(const struct diagnose_params *p, struct diagnosis *d);
 
 const char *diagnose_step_name(enum diagnose_step_id id);               /* "dns" … */

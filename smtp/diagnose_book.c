@@ -135,15 +135,26 @@ void diagnose_warn(struct diagnose_state *s)
         s->step->status = DIAGNOSE_WARN;
 }
 
-void diagnose_fail(struct diagnose_state *s, const struct smtp_outcome *why)
+static void fail_run(struct diagnose_state *s, const struct smtp_outcome *why)
 {
-    s->step->status = DIAGNOSE_FAIL;
     s->step->outcome = *why;
     if (s->d->outcome.code == OUTCOME_SENT) {
         s->d->outcome = *why;
         s->d->failed_at = s->step->id;
         s->d->ok = false;
     }
+}
+
+void diagnose_fail(struct diagnose_state *s, const struct smtp_outcome *why)
+{
+    s->step->status = DIAGNOSE_FAIL;
+    fail_run(s, why);
+}
+
+void diagnose_pass_failed(struct diagnose_state *s, const struct smtp_outcome *why)
+{
+    s->step->status = DIAGNOSE_SKIPPED;
+    fail_run(s, why);
 }
 
 void diagnose_end(struct diagnose_state *s)

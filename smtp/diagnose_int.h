@@ -3,6 +3,7 @@
 /* What the files of the diagnosis share. For diagnose*.c only. */
 #include "smtp/diagnose.h"
 #include "smtp/diagnose_io.h"
+#include "smtp/relay_memory.h"
 
 struct diagnose_state {
     const struct diagnose_params *p;
@@ -33,6 +34,8 @@ void diagnose_blame(struct diagnose_state *s, const char *fmt, ...) PRINTF_LIKE(
 void diagnose_warn(struct diagnose_state *s);
 void diagnose_fail(struct diagnose_state *s, const struct smtp_outcome *why);   /* why: as a send would have ended */
 void diagnose_pass(struct diagnose_state *s, const char *why);          /* the running step is skipped */
+/* …as it would fail for sure: the run fails here, with this outcome. */
+void diagnose_pass_failed(struct diagnose_state *s, const struct smtp_outcome *why);
 /* …and the text in the running step's detail; the second time nothing. */
 void diagnose_find(struct diagnose_state *s, enum diagnose_finding_id id, bool warning, const char *fmt, ...)
     PRINTF_LIKE(4, 5);

@@ -44,6 +44,11 @@ static int slice_ms(uint64_t until_us)
     return left < SLICE_MS ? (int)left : SLICE_MS;
 }
 
+void diagnose_pause(const struct diagnose_limits *l, uint32_t ms)
+{
+    poll(NULL, 0, slice_ms(deadline(l, ms)));
+}
+
 /* ---- connecting ---- */
 
 static void start(const struct resolve_address *a, struct diagnose_dialed *out)

@@ -16,6 +16,7 @@ struct diagnose_limits {                /* what all connections of a run share *
     const struct secrets *secrets;      /* what nothing that is shown may repeat */
 };
 bool diagnose_is_over(const struct diagnose_limits *l);                 /* canceled, or its time is up */
+void diagnose_pause(const struct diagnose_limits *l, uint32_t ms);      /* at most 100 ms, and not beyond the end */
 
 struct diagnose_dialed {
     int fd;                             /* connected, non-blocking, the caller's; or -1 */

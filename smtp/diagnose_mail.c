@@ -2,6 +2,7 @@
 
 #include "smtp/classify.h"
 #include "smtp/crypto.h"
+#include "smtp/relay.h"
 #include "smtp/sasl.h"
 
 #include <stdio.h>
@@ -9,6 +10,8 @@
 
 /* The steps that need trust: the login, the envelope, and a small mail. */
 
+#define LOGIN_WAIT_MS 10000             /* for what another one's login says */
+#define LOGIN_LOOK_MS 50
 #define AUTH_LINE_MAX 512               /* RFC 4954 §4: with more, the initial response waits for the 334 */
 
 /* ---- AUTH ---- */
@@ -125,6 +128,59 @@ static bool no_mechanism(struct diagnose_state *s, const struct diagnose_ehlo *e
     return false;
 }
 
+static void pass_refused(struct diagnose_state *s, const struct smtp_outcome *why, uint64_t left_ms)
+{
+    unsigned left = (unsigned)((left_ms + 999) / 1000), ago = RELAY_MEMORY_REFUSED_MS / 1000 - left;
+
+    diagnose_pass_failed(s, why);
+    diagnose_blame(s, "%s port %u refused the password of %s %u s ago (%d%s%s %s); it is not shown again for %u s, as "
+                   "each try counts at the account.", s->d->host, s->d->port, s->d->user, ago, why->reply_code,
+                   why->enhanced[0] ? " " : "", why->enhanced, why->text, left);
+}
+
+/* A password that is being tried for the first time elsewhere is not shown beside that: what comes of it is waited for.
+ * False: it is not shown, and that is said. */
+static bool begin_login(struct diagnose_state *s)
+{
+    uint64_t now = clock_us() / 1000, end = now + LOGIN_WAIT_MS, when;
+    struct smtp_outcome why;
+
+    if (!s->p->memory)
+        return true;
+    for (;;) {
+        switch (relay_memory_begin_login(s->p->memory, now, &when, &why)) {
+        case RELAY_LOGIN_GO:
+            return true;
+        case RELAY_LOGIN_REFUSED:
+            pass_refused(s, &why, when - now);
+            return false;
+        case RELAY_LOGIN_WAIT:
+            break;
+        }
+        if (now >= end || diagnose_is_over(&s->limits)) {
+            outcome_set_local(&why, OUTCOME_TIMEOUT, STAGE_AUTH, DELIVERY_NOT_SENT,
+                              "a mail or another diagnosis is trying the password, and has no answer yet");
+            diagnose_pass_failed(s, &why);
+            diagnose_blame(s, "Not tried: %s; it is shown by one at a time.", why.reason);
+            return false;
+        }
+        diagnose_pause(&s->limits, LOGIN_LOOK_MS);
+        now = clock_us() / 1000;
+    }
+}
+
+static void end_login(const struct diagnose_state *s)
+{
+    if (!s->p->memory)
+        return;
+    if (s->d->auth_ok)
+        relay_memory_on_accepted(s->p->memory);
+    else if (relay_is_password_refused(s->step->outcome.code))
+        relay_memory_on_refused(s->p->memory, &s->step->outcome, clock_us() / 1000);
+    else
+        relay_memory_on_undecided(s->p->memory);
+}
+
 bool diagnose_auth(struct diagnose_state *s)
 {
     const struct diagnose_ehlo *e = last_ehlo(s);
@@ -141,9 +197,12 @@ bool diagnose_auth(struct diagnose_state *s)
                                        : "The credentials are not shown without verified TLS.");
         return s->p->no_auth;
     }
+    if (!begin_login(s))
+        return false;
     diagnose_say(s, "Offered: %s.", e->caps.auth_list);
     s->d->auth_tried = true;
     s->d->auth_ok = log_in(s, m);
+    end_login(s);
     return s->d->auth_ok;
 }
 

@@ -12,8 +12,8 @@
  * no mail is ever sent here. */
 
 #define TRIAL_MS 5000                   /* for each answer; less where the relay's own limits are shorter */
-#define SILENCE_MS 1500                 /* a server that speaks first has done so by then */
-#define SILENCE_465_MS 300
+#define SILENCE_TLS_MS 300              /* where TLS is expected, and nobody else speaks first */
+#define GREETING_MS 7000                /* so long a port is listened to: postscreen's greet_wait is 6 s */
 
 /* ---- one trial connection ---- */
 
@@ -32,6 +32,13 @@ static uint32_t tls_ms(const struct diagnose_state *s)
     return least(s->p->relay->timeouts.tls);
 }
 
+static uint32_t greeting_ms(const struct diagnose_state *s)
+{
+    uint32_t limit = s->p->relay->timeouts.banner;
+
+    return limit && limit < GREETING_MS ? limit : GREETING_MS;
+}
+
 static bool open_conn(struct diagnose_state *s, struct diagnose_conn *c)
 {
     struct diagnose_dialed dialed;
@@ -43,7 +50,7 @@ static bool open_conn(struct diagnose_state *s, struct diagnose_conn *c)
 
 static const char *greet(const struct diagnose_state *s, struct diagnose_conn *c, struct smtp_reply *r)
 {
-    if (diagnose_reply(c, command_ms(s), false, r) != DIAGNOSE_IO_OK)
+    if (diagnose_reply(c, greeting_ms(s), false, r) != DIAGNOSE_IO_OK)
         return "no SMTP banner";
     return r->code == 220 ? NULL : "the banner is a refusal";
 }
@@ -230,12 +237,37 @@ static const char *walk_smtp(struct diagnose_state *s, struct diagnose_conn *c, 
     return why ? why : check_auth(s, &r);
 }
 
+/* A ClientHello before a greeting is what a spammer's program does in the eyes of servers that greet late on purpose
+ * (postscreen: PREGREET), and gets this machine's address banned. So it is said only where TLS from the first octet is
+ * the rule (RFC 8314 §7.3), was configured, or has been seen. */
+static bool may_speak_first(const struct diagnose_state *s, uint16_t port)
+{
+    return port == 465 || (port == s->d->port && (s->d->tls_mode == SMTP_TLS_IMPLICIT ||
+                                                  diagnose_has(s->d, DIAGNOSE_FINDING_WRONG_MODE_TLS_PORT)));
+}
+
+static const char *silent(struct diagnose_state *s, struct diagnose_conn *c, struct diagnose_port *out)
+{
+    if (may_speak_first(s, out->port))
+        return walk_tls(s, c, out);
+    out->state = DIAGNOSE_PORT_SILENT;
+    return "no greeting";
+}
+
+/* All ports were connected to at the same time, so those that are walked later have been listened to meanwhile. */
+static uint32_t listen_ms(const struct diagnose_state *s, uint16_t port, uint32_t since)
+{
+    uint32_t ms = may_speak_first(s, port) ? SILENCE_TLS_MS : greeting_ms(s), past = diagnose_ms(s) - since;
+
+    return past < ms ? ms - past : 0;
+}
+
 static bool is_reply_digit(const struct diagnose_conn *c)
 {
     return c->off < c->n && c->in[c->off] >= '2' && c->in[c->off] <= '5';
 }
 
-static void walk(struct diagnose_state *s, int fd, struct diagnose_port *out)
+static void walk(struct diagnose_state *s, int fd, uint32_t since, struct diagnose_port *out)
 {
     struct diagnose_conn c;
     const char *why = NULL;
@@ -243,12 +275,12 @@ static void walk(struct diagnose_state *s, int fd, struct diagnose_port *out)
 
     diagnose_conn_init(&c, fd, &s->limits, NULL);
     out->state = DIAGNOSE_PORT_OTHER;
-    switch (diagnose_peek(&c, out->port == 465 ? SILENCE_465_MS : SILENCE_MS)) {
+    switch (diagnose_peek(&c, listen_ms(s, out->port, since))) {
     case DIAGNOSE_IO_OK:
         why = is_reply_digit(&c) ? walk_smtp(s, &c, out) : "it speaks something else than SMTP";
         break;
     case DIAGNOSE_IO_TIMEOUT:
-        why = walk_tls(s, &c, out);
+        why = silent(s, &c, out);
         break;
     case DIAGNOSE_IO_CLOSED:
         why = "it closes the connection at once";
@@ -266,11 +298,12 @@ static void walk(struct diagnose_state *s, int fd, struct diagnose_port *out)
     diagnose_conn_close(&c);
 }
 
-static void take_dial(struct diagnose_state *s, const struct diagnose_dialed *from, struct diagnose_port *out)
+static void take_dial(struct diagnose_state *s, const struct diagnose_dialed *from, uint32_t since,
+                      struct diagnose_port *out)
 {
     out->ms = from->ms;
     if (from->fd >= 0)
-        walk(s, from->fd, out);
+        walk(s, from->fd, since, out);
     else if (from->error == ETIMEDOUT)
         out->state = DIAGNOSE_PORT_FILTERED;
     else
@@ -311,6 +344,7 @@ bool diagnose_ports(struct diagnose_state *s)
 {
     struct diagnose_dialed dialed[ARRAY_LEN(s->d->ports)];
     struct resolve_address v[ARRAY_LEN(s->d->ports)];
+    uint32_t since;
 
     list_ports(s);
     for (unsigned i = 0; i < s->d->n_ports; i++) {
@@ -318,8 +352,9 @@ bool diagnose_ports(struct diagnose_state *s)
         resolve_set_port(&v[i], s->d->ports[i].port);
     }
     diagnose_dial(v, s->d->n_ports, least(s->p->relay->connect_ms), &s->limits, dialed);
+    since = diagnose_ms(s);
     for (unsigned i = 0; i < s->d->n_ports; i++)
-        take_dial(s, &dialed[i], &s->d->ports[i]);
+        take_dial(s, &dialed[i], since, &s->d->ports[i]);
     judge_ports(s);
     return true;
 }

@@ -156,7 +156,7 @@ static void wrong_mode_tls(struct diagnose_state *s, uint32_t ms)
 }
 
 /* A silent port is asked on a connection of its own, with a ClientHello and nothing else. */
-static bool speaks_tls(struct diagnose_state *s)
+static bool ask_for_tls(struct diagnose_state *s)
 {
     struct diagnose_dialed dialed;
     struct diagnose_conn c;
@@ -172,6 +172,22 @@ static bool speaks_tls(struct diagnose_state *s)
     if (diagnose_write(&c, bytes_view(hello, n)) == DIAGNOSE_IO_OK && diagnose_peek(&c, ms) == DIAGNOSE_IO_OK)
         is_tls = tls_probe_is_tls(bytes_view(c.in, c.n)) == 1;
     diagnose_conn_close(&c);
+    return is_tls;
+}
+
+/* A port that says nothing may be one that greets late on purpose, and bans who speaks before (postscreen). So it is
+ * asked only when nobody in this process knows better. */
+static bool speaks_tls(struct diagnose_state *s)
+{
+    struct relay_memory *m = s->p->memory;
+    bool is_tls;
+
+    if (!m)
+        return ask_for_tls(s);
+    if (!relay_memory_begin_probe(m, clock_us() / 1000))
+        return relay_memory_get_port(m, clock_us() / 1000) == RELAY_PORT_IS_TLS;
+    is_tls = ask_for_tls(s);
+    relay_memory_on_probed(m, is_tls, clock_us() / 1000);
     return is_tls;
 }
 
@@ -230,6 +246,8 @@ static bool take_banner(struct diagnose_state *s, const struct smtp_reply *r)
         return false;
     }
     diagnose_say(s, "220 %s (%u ms).", r->text, s->d->banner_ms);
+    if (s->p->memory)
+        relay_memory_on_greeted(s->p->memory);
     if (has_stars(r->lines))
         diagnose_find(s, DIAGNOSE_FINDING_SMTP_REWRITTEN, true,
                       "The banner is masked with asterisks: a firewall on the way (\"SMTP inspection\", \"fixup\") "

@@ -1,6 +1,7 @@
 #include "smtp/engine.h"
 
 #include "smtp/pool.h"
+#include "smtp/relay_memory.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -32,6 +33,7 @@ struct share {
     struct worker *worker;
     struct pool *pool;
     struct relay_settings *settings;
+    struct relay_memory *memory;        /* a reference */
     struct relay_config config;         /* theirs, with this share of the limits */
     size_t place;
     struct loop_msg adopt, retire;
@@ -43,6 +45,7 @@ struct share {
 
 struct place {
     struct relay_settings *settings;    /* NULL: no relay. Read and written by whoever reloads */
+    struct relay_memory *memory;        /* of its current pools; NULL: no relay */
     struct share *shares;               /* retired ones too */
     struct engine_relay_stats past;     /* counters of those that are freed */
 };
@@ -145,6 +148,7 @@ static void share_free(struct share *s)
     if (!s)
         return;
     pool_free(s->pool);
+    relay_memory_unref(s->memory);
     relay_settings_unref(s->settings);
     free(s);
 }
@@ -312,8 +316,8 @@ static void free_shares(struct share *s)
     }
 }
 
-static struct share *share_new(struct engine *e, struct relay_settings *settings, size_t place, unsigned k,
-                               char err_out[200])
+static struct share *share_new(struct engine *e, struct relay_settings *settings, struct relay_memory *memory,
+                               size_t place, unsigned k, char err_out[200])
 {
     unsigned n = loops_of(&settings->c);
     struct share *s = calloc(1, sizeof(*s));
@@ -323,11 +327,13 @@ static struct share *share_new(struct engine *e, struct relay_settings *settings
     if (!s)
         return NULL;
     *s = (struct share){.engine = e, .worker = &e->workers[(place + k) % e->n_workers],
-                        .settings = relay_settings_ref(settings), .config = settings->c, .place = place,
+                        .settings = relay_settings_ref(settings), .memory = relay_memory_ref(memory),
+                        .config = settings->c, .place = place,
                         .adopt.on_msg = on_adopt, .retire.on_msg = on_retire};
     s->config.max_sessions = part(settings->c.max_sessions, k, n);
     s->config.min_idle = part(settings->c.min_idle, k, n);
     pp.config = &s->config;
+    pp.memory = s->memory;
     pp.loop = s->worker->loop;
     pp.buffers = s->worker->buffers;
     s->pool = pool_new(&pp, err_out);
@@ -337,15 +343,24 @@ static struct share *share_new(struct engine *e, struct relay_settings *settings
     return NULL;
 }
 
+static struct relay_memory *memory_for(const struct engine *e, const struct relay_config *c, size_t place)
+{
+    const struct place *before = place < e->n_places ? &e->places[place] : NULL;
+
+    return before && before->settings ? relay_memory_next(before->memory, &before->settings->c, c)
+                                      : relay_memory_new();
+}
+
 /* All pools of a relay, or NULL. */
 static struct share *make_shares(struct engine *e, const struct relay_config *c, size_t place, char err_out[200])
 {
     struct relay_settings *settings = relay_settings_new(c);
+    struct relay_memory *memory = memory_for(e, c, place);
     struct share *shares = NULL;
 
     snprintf(err_out, 200, "no memory");
-    for (unsigned k = settings ? loops_of(c) : 0; k-- > 0;) {
-        struct share *s = share_new(e, settings, place, k, err_out);
+    for (unsigned k = settings && memory ? loops_of(c) : 0; k-- > 0;) {
+        struct share *s = share_new(e, settings, memory, place, k, err_out);
         if (!s) {
             free_shares(shares);
             shares = NULL;
@@ -354,6 +369,7 @@ static struct share *make_shares(struct engine *e, const struct relay_config *c,
         s->next_in_place = shares;
         shares = s;
     }
+    relay_memory_unref(memory);
     relay_settings_unref(settings);
     return shares;
 }
@@ -382,7 +398,9 @@ static void put_shares(struct place *place, struct share *fresh)
         loop_post(s->worker->loop, &s->retire);
     }
     relay_settings_unref(place->settings);
+    relay_memory_unref(place->memory);
     place->settings = fresh ? relay_settings_ref(fresh->settings) : NULL;
+    place->memory = fresh ? relay_memory_ref(fresh->memory) : NULL;
     if (last) {
         last->next_in_place = place->shares;
         place->shares = fresh;
@@ -583,6 +601,7 @@ void engine_free(struct engine *e)
             unreachable("a stopped loop waited");
     for (size_t i = 0; i < e->n_places; i++) {
         free_shares(e->places[i].shares);
+        relay_memory_unref(e->places[i].memory);
         relay_settings_unref(e->places[i].settings);
     }
     for (unsigned i = 0; e->workers && i < e->n_workers; i++) {
@@ -593,6 +612,18 @@ void engine_free(struct engine *e)
     free(e->places);
     pthread_mutex_destroy(&e->lock);
     free(e);
+}
+
+struct relay_memory *engine_get_memory(struct engine *e, size_t relay, const struct relay_config *c)
+{
+    struct relay_memory *m = NULL;
+
+    get_lock(e);
+    if (relay < e->n_places && e->places[relay].settings &&
+        relay_memory_is_same_login(&e->places[relay].settings->c, c))
+        m = relay_memory_ref(e->places[relay].memory);
+    give_lock(e);
+    return m;
 }
 
 void engine_get_stats(struct engine *e, size_t relay, struct engine_relay_stats *out)

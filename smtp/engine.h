@@ -99,6 +99,12 @@ void engine_give_up(struct engine *e);
 /* joins the threads; call when every report has come (late ones are given up) */
 void engine_free(struct engine *e);
 
+struct relay_memory;                    /* smtp/relay_memory.h */
+/* What is known of a relay, as long as its server, user and password are those of *c; else NULL. A reference of the
+ * caller's. Any thread. */
+struct relay_memory *engine_get_memory(struct engine *e, size_t relay, const struct relay_config *c) MUST_CHECK;
+void relay_memory_unref(struct relay_memory *m);                        /* NULL is allowed */
+
 struct engine_relay_stats {             /* a snapshot; counters since the engine's start */
     unsigned idle, busy, connecting, waiting;
     bool circuit_open;

@@ -224,8 +224,7 @@ static void on_ready(struct pool_conn *pc)
     struct delivery *next = first_waiting(p);
 
     if (pc->state == POOL_CONNECTING) {
-        relay_on_ready(&p->relay);
-        atomic_store_explicit(&p->stats.circuit_until, 0, memory_order_relaxed);
+        pool_attempt_ready(pc);
         pool_count(&p->stats.opened, 1);
         pool_count(&p->stats.resumed, conn_facts(pc->conn)->tls_resumed);
         pool_count(&p->stats.old_address, conn_facts(pc->conn)->address_age_s != 0);
@@ -489,6 +488,7 @@ void pool_run(struct pool *p)
     p->dirty = false;
     if (p->stopped)
         return;
+    pool_heed_refusal(p);
     lend_idle(p);
     make_room(p);
     if (!pool_alive(p) && !p->conns[POOL_CONNECTING].n && relay_is_circuit_open(&p->relay, pool_now(p)))
@@ -531,6 +531,7 @@ static void on_timer(struct loop_timer *t)
     struct pool *p = LIST_ITEM(t, struct pool, timer);
 
     end_old_idle(p);
+    pool_judge_silent(p);
     pool_mark_dirty(p);
 }
 
@@ -656,6 +657,16 @@ bool pool_is_empty(const struct pool *p)
     return n == 0 && !p->probe;
 }
 
+/* Of its own, or by a password that others saw refused. */
+static bool is_circuit_open(const struct pool *p)
+{
+    uint64_t now = clock_us() / 1000, until;
+    struct smtp_outcome why;
+
+    return atomic_load_explicit(&p->stats.circuit_until, memory_order_relaxed) > now ||
+           (p->relay.config->user && relay_memory_is_refused(p->p.memory, now, &until, &why));
+}
+
 void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
 {
     *out = (struct engine_relay_stats){
@@ -665,7 +676,7 @@ void pool_get_stats(const struct pool *p, struct engine_relay_stats *out)
                 atomic_load_explicit(&p->stats.lengths[POOL_BUSY], memory_order_relaxed),
         .connecting = atomic_load_explicit(&p->stats.lengths[POOL_CONNECTING], memory_order_relaxed),
         .waiting = atomic_load_explicit(&p->stats.waiting, memory_order_relaxed),
-        .circuit_open = atomic_load_explicit(&p->stats.circuit_until, memory_order_relaxed) > clock_us() / 1000,
+        .circuit_open = is_circuit_open(p),
         .opened = atomic_load_explicit(&p->stats.opened, memory_order_relaxed),
         .resumed = atomic_load_explicit(&p->stats.resumed, memory_order_relaxed),
         .old_address = atomic_load_explicit(&p->stats.old_address, memory_order_relaxed),

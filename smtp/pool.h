@@ -14,6 +14,7 @@ struct pool_params {
     struct resolver *resolver;
     struct conn_buffers *buffers;
     const struct relay_config *config;
+    struct relay_memory *memory;        /* borrowed; shared with the relay's other pools */
     void (*on_dirty)(void *ctx, struct pool *p);        /* wants pool_run before the loop waits; once until then */
     void (*on_refused)(void *ctx, struct pool *p, const struct smtp_outcome *why);      /* the password; may be NULL */
     /* Lines of a session's wire; NULL: not wanted. */

@@ -3,6 +3,7 @@
 /* The pool's inside: shared by pool.c (mails and sessions), pool_open.c (attempts) and nobody else. */
 #include "smtp/pool.h"
 #include "smtp/probe.h"
+#include "smtp/relay_memory.h"
 
 #include <stdatomic.h>
 
@@ -25,7 +26,7 @@ struct pool_conn {
     unsigned number;                    /* names it in a trace */
     unsigned flights;                   /* of the session, as far as they are counted */
     bool rested;                        /* was idle: it may have died unseen */
-    bool silent;                        /* CONNECTING: no banner came; the probe's answer concerns it */
+    bool silent;                        /* CONNECTING: no octet came; the probe's answer concerns it */
     bool held;                          /* dead before its banner: `held_why` is told unless the probe knows better */
     bool finished;                      /* held, and CONN_FINISHED has come */
     struct smtp_outcome held_why;
@@ -93,6 +94,9 @@ size_t pool_expected(const struct pool *p);
 void pool_open_some(struct pool *p);                    /* for those who wait, as far as limits and delays allow */
 void pool_open_ahead(struct pool *p);                   /* up to min_idle */
 void pool_note_unused(struct pool *p);                  /* a session ended that no mail had used */
-void pool_attempt_silent(struct pool_conn *pc);         /* connected, and no banner came */
+void pool_heed_refusal(struct pool *p);                 /* of the password, that others met */
+void pool_attempt_ready(struct pool_conn *pc);
+void pool_judge_silent(struct pool *p);                 /* once it is known what the port speaks */
+void pool_attempt_silent(struct pool_conn *pc);         /* connected, and no octet came */
 void pool_attempt_dead(struct pool_conn *pc, const struct smtp_outcome *why);
 #endif

@@ -106,6 +106,13 @@ static uint64_t circuit_ms(const struct relay *r, const struct smtp_outcome *why
                          unreached ? RELAY_CIRCUIT_CONNECT_MAX_MS : RELAY_CIRCUIT_MAX_MS);
 }
 
+void relay_on_refused_elsewhere(struct relay *r, const struct smtp_outcome *why, uint64_t until)
+{
+    r->cause = *why;
+    r->failures += !r->failures;
+    r->next_attempt_at = r->circuit_until = until;
+}
+
 void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned others, uint64_t began, uint64_t now)
 {
     if (why->code == OUTCOME_RELAY_BUSY && others > 0) {
@@ -128,17 +135,6 @@ void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned o
     /* When the circuit closes half, its one attempt runs at once: the waiting is done. */
     if (r->circuit_until > now)
         r->next_attempt_at = r->circuit_until;
-}
-
-void relay_on_probed(struct relay *r, bool is_tls, uint64_t now)
-{
-    r->probe_is_tls = is_tls;
-    r->probe_until = now + RELAY_PROBE_KEPT_MS;
-}
-
-bool relay_is_probed(const struct relay *r, uint64_t now)
-{
-    return now < r->probe_until;
 }
 
 void relay_on_session_limit(struct relay *r, unsigned taken, uint64_t now)

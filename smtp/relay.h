@@ -13,18 +13,16 @@
 #define RELAY_CIRCUIT_AUTH_MS 60000     /* so that an account is not locked by our tries */
 #define RELAY_LIMIT_LOWERED_MS 30000
 #define RELAY_SESSION_LIMIT_MS 3600000  /* how long a limit of mails a session, once met, is believed */
-#define RELAY_PROBE_KEPT_MS 60000
 #define RELAY_CONNECTING_MAX 128        /* attempts side by side: nobody likes a thousand SYNs at once */
 
 struct relay {
     const struct relay_config *config;
     unsigned failures;                  /* in a row */
     unsigned answered;                  /* of these, since the last one that was ready: at a relay that was there */
-    uint64_t failed_at, next_attempt_at, circuit_until, limit_until, probe_until;
+    uint64_t failed_at, next_attempt_at, circuit_until, limit_until;
     unsigned limit;                     /* counts until limit_until */
     unsigned session_limit;             /* mails that a session is good for; counts until session_limit_until */
     uint64_t session_limit_until;
-    bool probe_is_tls;                  /* counts until probe_until */
     struct smtp_outcome cause;          /* of the last failure */
 };
 
@@ -46,7 +44,6 @@ uint64_t relay_doubled(uint64_t first, unsigned times, uint64_t most);  /* first
 void relay_on_ready(struct relay *r);                                   /* an attempt led to a session */
 /* An attempt that began at `began` ended in *why with `others` sessions idle, busy or connecting. */
 void relay_on_failed(struct relay *r, const struct smtp_outcome *why, unsigned others, uint64_t began, uint64_t now);
-
-void relay_on_probed(struct relay *r, bool is_tls, uint64_t now);
-bool relay_is_probed(const struct relay *r, uint64_t now);
+/* The password was refused in another pool, or in a diagnosis: it is not shown before `until`. */
+void relay_on_refused_elsewhere(struct relay *r, const struct smtp_outcome *why, uint64_t until);
 #endif

@@ -64,8 +64,9 @@ class TestRootDot(Names):
             report = json.loads(out)
             self.assertEqual((status, report["host"]), (0, "relay.example.com"), err + report["conclusion"])
             self.assertEqual(set(self.asked()), {"relay.example.com."})
-            status, out, err = run_program("diagnose", "smtp://relay.example.com.:465", "--json", "--ca-file",
-                                           harness.cert_path("ca.pem"), env=env)
+            env.update(MAILHATCH_RELAY_URL="smtp://relay.example.com.:465", MAILHATCH_RELAY_BANNER_TIMEOUT="400ms",
+                       MAILHATCH_RELAY_CA_FILE=harness.cert_path("ca.pem"))
+            status, out, err = run_program("diagnose", "--json", env=env)
             self.assertIn("smtps://relay.example.com.:465", json.loads(out)["suggested_config"]["yaml"], err)
 
     def test_ehlo(self):

@@ -185,16 +185,21 @@ class TestSecrets(Relays):
         def echo(s):
             s.send("535 5.7.8 bad: %s %s\r\n" % (s.line, harness.PASSWORD))
 
-        with Peer(on={"auth": echo}) as p, Gateway(relay=p.url()) as g:
-            self.assertEqual(self.report(g)["code"], "auth_failed")
-            answer = g.post(mail(diagnose=True))
-            self.assertEqual(answer.code, "auth_failed")
-            self.no_secret(answer)
-            self.assertEqual(self.relay(g)["last_error"]["code"], "auth_failed")
-            self.no_secret(g.get("/v1/relays"))
-            self.no_secret(g.admin("/readyz?relay=deep"))
-            for secret in harness.secret_forms():
-                self.assertNotIn(secret, g.log())
+        with Peer(on={"auth": echo}) as p:
+            for diagnosis_first in (True, False):
+                with Gateway(relay=p.url()) as g:
+                    if diagnosis_first:
+                        self.assertEqual(self.report(g)["code"], "auth_failed")
+                    answer = g.post(mail(diagnose=True))
+                    self.assertEqual(answer.code, "relay_unavailable" if diagnosis_first else "auth_failed")
+                    self.no_secret(answer)
+                    self.assertEqual(self.report(g)["code"], "auth_failed")
+                    if not diagnosis_first:
+                        self.assertEqual(self.relay(g)["last_error"]["code"], answer.code)
+                    self.no_secret(g.get("/v1/relays"))
+                    self.no_secret(g.admin("/readyz?relay=deep"))
+                    for secret in harness.secret_forms():
+                        self.assertNotIn(secret, g.log())
 
 
 class TestKeys(Relays):

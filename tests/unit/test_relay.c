@@ -214,13 +214,17 @@ START_TEST(busy_lowers_the_limit)
 }
 END_TEST
 
-START_TEST(probe_is_kept_a_minute)
+START_TEST(refused_elsewhere)
 {
-    ck_assert(!relay_is_probed(&relay, 1000));
-    relay_on_probed(&relay, true, 1000);
-    ck_assert(relay.probe_is_tls);
-    ck_assert(relay_is_probed(&relay, 60999));
-    ck_assert(!relay_is_probed(&relay, 61000));
+    struct smtp_outcome why;
+
+    outcome_set_local(&why, OUTCOME_AUTH_FAILED, STAGE_AUTH, DELIVERY_NOT_SENT, NULL);
+    relay_on_refused_elsewhere(&relay, &why, 5000);
+    ck_assert(!may_open(0, 0, 4999));
+    ck_assert_uint_eq(when, 5000);
+    ck_assert_uint_eq(relay_retry_after_s(&relay, 1000), 4);
+    ck_assert_int_eq(relay.cause.code, OUTCOME_AUTH_FAILED);
+    ck_assert(may_open(0, 0, 5000));
 }
 END_TEST
 
@@ -243,7 +247,7 @@ int main(void)
     tcase_add_loop_test(t, refused_password_opens_it_at_once, 0, (int)ARRAY_LEN(refused));
     tcase_add_loop_test(t, other_failures_do_not, 0, (int)ARRAY_LEN(harmless));
     tcase_add_test(t, busy_lowers_the_limit);
-    tcase_add_test(t, probe_is_kept_a_minute);
+    tcase_add_test(t, refused_elsewhere);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
