@@ -135,13 +135,28 @@ static void set_fate(enum fate to)
     pthread_mutex_unlock(&gate);
 }
 
+static bool is_resolver(const char *task)
+{
+    char path[300], name[20] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task);
+    f = fopen(path, "re");
+    if (!f)
+        return false;
+    if (!fgets(name, sizeof(name), f))
+        name[0] = '\0';
+    fclose(f);
+    return strcmp(name, "resolver\n") == 0;
+}
+
 static int count_threads(void)
 {
     DIR *d = opendir("/proc/self/task");
-    int n = -2;                         /* "." and ".." */
+    int n = 0;
 
-    while (readdir(d))
-        n++;
+    for (struct dirent *e; (e = readdir(d));)
+        n += is_resolver(e->d_name);
     closedir(d);
     return n;
 }
@@ -348,9 +363,10 @@ START_TEST(old_addresses_after_a_moment)
     ck_assert_uint_ge(last.age_s, 100);
     ck_assert_int_eq(call_count(), 2);
     set_gate(false);
-    wait_inside(0);
-    __atomic_store_n(&clock_ahead, 200, __ATOMIC_SEQ_CST);
-    ask_once("good.test");
+    for (int i = 0; i < 10000 && last.age_s; i++) {     /* until the thread that hung has brought its answer */
+        usleep(1000);
+        ask_once("good.test");
+    }
     ck_assert_uint_eq(last.age_s, 0);
 }
 END_TEST
@@ -488,12 +504,12 @@ END_TEST
 
 START_TEST(threads_end_when_idle)
 {
-    for (int i = 0; i == 0 || (i < 1000 && count_threads() > 2); i++) {
+    for (int i = 0; i == 0 || (i < 1000 && count_threads() > 1); i++) {
         ask_once("good.test");          /* wakes all: who has nothing to do now has been idle for too long */
         __atomic_fetch_add(&clock_ahead, 100, __ATOMIC_SEQ_CST);
         usleep(1000);
     }
-    ck_assert_int_le(count_threads(), 2);       /* this one, and who made the last look-up */
+    ck_assert_int_le(count_threads(), 1);       /* who made the last look-up */
 }
 END_TEST
 
