@@ -87,7 +87,7 @@ check-asan: deps-test                   ## the suite under AddressSanitizer and 
 check-tsan: deps-test                   ## the suite under ThreadSanitizer
 	@$(MAKE) --no-print-directory $(TSAN) check-unit check-e2e
 
-fuzz: deps-test                         ## libFuzzer on each parser, FUZZ_SECONDS (60) each
+fuzz: deps-test                         ## libFuzzer on each parser and on whole HTTP requests, FUZZ_SECONDS (60) each
 	@$(MAKE) --no-print-directory B=build/fuzz CC=clang OPT="-O1 -g" HARD= \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link" fuzz-run
 fuzz-run: $(FUZZ:%=$(B)/tests/%)

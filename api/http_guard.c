@@ -72,6 +72,13 @@ static enum MHD_Result on_field(void *ctx, enum MHD_ValueKind kind, const char *
     return MHD_YES;
 }
 
+const char *http_method_name(enum http_method m)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"};
+
+    return names[m];
+}
+
 static enum http_method method_of(const char *name)
 {
     for (enum http_method m = HTTP_GET; m < HTTP_OTHER; m++)
