@@ -102,6 +102,11 @@ soak: deps-test                         ## SOAK_SECONDS (600) of mails to relays
 soak-cut:                               ## the same with mails pipelined, and connections cut at random bytes
 	@$(MAKE) --no-print-directory soak SOAK_ARGS="--depth 8 --cut $(SOAK_ARGS)"
 
+soak-proxy: deps-test                   ## SOAK_SECONDS (600) of smuggling attempts and mails through nginx and haproxy
+	@$(MAKE) --no-print-directory all
+	sh tests/e2e/install.sh
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) tests/soak/proxied.py --bin $(B)/mailhatch $(SOAK_ARGS)
+
 bench: deps                             ## the load rig against the peers (see tests/bench/README.md)
 	@$(MAKE) --no-print-directory all
 	sh tests/bench/install.sh
@@ -211,5 +216,5 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libmailhatch.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut bench bench-manners \
+.PHONY: all help run test check check-lint check-unit check-mime check-json check-e2e check-openapi check-asan check-tsan fuzz fuzz-run soak soak-cut soak-proxy bench bench-manners \
 	deps deps-test clean check-deploy check-image check-deb image deb install uninstall generated

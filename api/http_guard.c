@@ -173,10 +173,35 @@ static enum outcome_code judge(struct http_request *r, const struct head *h, con
     return OUTCOME_SENT;
 }
 
+#define FIELD_SIZE 72                   /* libmicrohttpd's own for each header field, argument or cookie, at most */
+
+static enum MHD_Result on_size(void *ctx, enum MHD_ValueKind kind, const char *name, size_t name_n, const char *value,
+                               size_t value_n)
+{
+    size_t *size = ctx;
+
+    (void)value;
+    *size += FIELD_SIZE;
+    if (kind == MHD_HEADER_KIND && bytes_equal_nocase(bytes_view(name, name_n), bytes_view_str("cookie")))
+        *size += value_n + 1;           /* it is copied */
+    return MHD_YES;
+}
+
+/* The head leaves libmicrohttpd no memory to write an answer: it would close without a word. */
+static bool is_full(struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    size_t size = info ? info->header_size : 0;
+
+    if (size > HTTP_GUARD_HEADERS_MAX)
+        return true;
+    MHD_get_connection_values_n(c, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND, on_size, &size);
+    return size > HTTP_GUARD_MEMORY_MAX;
+}
+
 enum outcome_code http_guard_read(struct http_request *r, struct MHD_Connection *c, const char *method, const char *url,
                                   const char *version, size_t uri_n, const char **detail_out)
 {
-    const union MHD_ConnectionInfo *size = MHD_get_connection_info(c, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct head h = {.r = r};
 
     r->method = method_of(method);
@@ -203,8 +228,8 @@ enum outcome_code http_guard_read(struct http_request *r, struct MHD_Connection 
     *detail_out = "The request's target is longer than 8,000 bytes.";
     if (uri_n > HTTP_GUARD_URI_MAX)
         return OUTCOME_URI_TOO_LONG;
-    *detail_out = "The header block is larger than 16 KiB.";
-    if (size && size->header_size > HTTP_GUARD_HEADERS_MAX)
+    *detail_out = "The header block is larger than 12 KiB, or has more fields than there is room for.";
+    if (is_full(c))
         return OUTCOME_HEADERS_TOO_LARGE;
     return judge(r, &h, detail_out);
 }

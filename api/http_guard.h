@@ -5,6 +5,7 @@
 
 #define HTTP_GUARD_URI_MAX 8000
 #define HTTP_GUARD_HEADERS_MAX (12 * 1024)
+#define HTTP_GUARD_MEMORY_MAX (14 * 1024)       /* of libmicrohttpd's 16 KiB, so that its answer finds room */
 
 /* Fills r. OUTCOME_SENT: served; else the code of the refusal, with *detail_out a static sentence. The connection
  * must close then. */

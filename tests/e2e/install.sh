@@ -1,13 +1,13 @@
 #!/bin/sh
 # What the end-to-end tests need beside the program's own test packages: Postfix from the system, Exim and OpenSMTPD
-# unpacked under build/servers (as packages the three conflict), haproxy, and nodemailer, whose errors
+# unpacked under build/servers (as packages the three conflict), haproxy, nginx, and nodemailer, whose errors
 # docs/migrating.md quotes. Idempotent, and quick when all is there.
 set -eu
 cd "$(dirname "$0")/../.."
 servers=build/servers
 
 # The libraries from libidn12 on are what Exim's and OpenSMTPD's programs load.
-packages="postfix dovecot-core dovecot-submissiond sasl2-bin libsasl2-modules python3 openssl prometheus haproxy gcc
+packages="postfix dovecot-core dovecot-submissiond sasl2-bin libsasl2-modules python3 openssl prometheus haproxy nginx gcc
     libc6-dev libssl-dev libidn12 libdb5.3 libevent-2.1-7 libgnutls-dane0 libnsl2 libpcre2-8-0 libpam0g zlib1g
     libcrypt1"
 missing=""

@@ -140,6 +140,29 @@ class TestOctets(unittest.TestCase):
             start + trailer + b"\r\n" for trailer in (b"X: a\x01\r\n", b"X y: a\r\n", b"X: a\r\n b\r\n c\r\n")
         )
 
+    def test_large_heads(self):
+        """Each is taken or refused in words, however it fills libmicrohttpd's memory: with long values, many fields,
+        many arguments or many cookies; and none is sent without an answer. (Hundreds of cookies or arguments leave
+        libmicrohttpd no memory for its own refusal, before anybody here is asked.)"""
+        before, sent = len(self.peer.mails), 0
+        requests = [sized("X-Long: " + "a" * n, "Connection: close") for n in range(10000, 17000, 97)]
+        requests += [sized(*["X: %d" % i for i in range(n)], "Connection: close") for n in range(10, 320, 3)]
+        requests += [sized(*["X%d:" % i for i in range(n)], " : x") for n in range(10, 320, 3)]
+        requests += [
+            sized("Cookie: " + "; ".join("a%d=b" % i for i in range(n)), "Connection: close") for n in range(10, 320, 3)
+        ]
+        requests += [
+            sized("Connection: close", start="POST /v1/emails?%s HTTP/1.1" % "&".join("a" for _ in range(n)))
+            for n in range(10, 320, 3)
+        ]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for data, got in zip(requests, pool.map(self.statuses, requests)):
+                if b"Cookie" not in data and data.count(b"&") < 150:
+                    self.assertEqual(len(got), 1, "%d octets: %r" % (len(data), data[:300]))
+                self.assertLessEqual(set(got), {200, 400, 431})
+                sent += got == [200]
+        self.assertEqual(len(self.peer.mails), before + sent)
+
     def test_given_twice(self):
         for line in ONCE:
             self.all_refused([sized(line) + b"" if line in ONCE[:3] else sized(line, line)])
