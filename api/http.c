@@ -339,7 +339,7 @@ static enum MHD_Result on_head(struct http_conn *k, const char *method, const ch
     code = http_guard_read(r, k->c, method, url, version, k->uri_n, &detail);
     if (code != OUTCOME_SENT) {
         p->on_refused(r, code, detail);
-        write_raw(k);                   /* such a head may leave libmicrohttpd no memory for an answer */
+        http_conn_write_raw(k);                   /* such a head may leave libmicrohttpd no memory for an answer */
         return MHD_NO;                  /* where the next request begins is not certain */
     }
     if (k->tls) {
