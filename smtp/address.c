@@ -1,6 +1,7 @@
 #include "smtp/address.h"
 
 #include "smtp/idn.h"
+#include "smtp/invisible.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,11 +44,11 @@ static const char *character_fault(struct bytes_view s)
         return "it is not valid UTF-8";
     for (size_t i = 0; i < s.n; i++) {
         if (p[i] < 0x20 || p[i] == 0x7F)
-            return "it has a control character";
+            return invisible_name(s, i, "it has a control character");
         if (p[i] == 0xC2 && i + 1 < s.n && p[i + 1] < 0xA0)
-            return "it has a control character";
+            return invisible_name(s, i, "it has a control character");
         if (p[i] == 0xE2 && i + 2 < s.n && p[i + 1] == 0x80 && (p[i + 2] == 0xA8 || p[i + 2] == 0xA9))
-            return "it has a line separator";
+            return invisible_name(s, i, "it has a line separator");
     }
     return NULL;
 }
@@ -113,6 +114,17 @@ static const char *dot_atom_fault(struct bytes_view local)
     return "the part before the @ begins or ends with a dot, or has two together";
 }
 
+/* What nobody sees makes another mailbox; and RFC 2047 §5 has no encoded word in an addr-spec, nor in a quoted-string,
+ * but many readers decode what looks like one in either, and then show and answer to another address. */
+static const char *local_fault(struct bytes_view local)
+{
+    const char *start = local.n ? memmem(local.p, local.n, "=?", 2) : NULL;
+
+    if (start && memmem(start + 2, local.n - (size_t)(start + 2 - local.p), "?=", 2))
+        return "the part before the @ looks like an encoded word (=?...?=), which readers would decode";
+    return invisible_fault(local, 0, "the part before the @");
+}
+
 /* Splits at the '@' and adds the canonical local part to `out`. */
 static const char *read_local(struct bytes_view s, struct bytes_buf *out, struct bytes_view *domain_out)
 {
@@ -129,6 +141,8 @@ static const char *read_local(struct bytes_view s, struct bytes_buf *out, struct
             return "it has no @";
         n = (size_t)(at - s.p);
         why = dot_atom_fault(bytes_view(s.p, n));
+        if (!why)
+            why = local_fault(bytes_view(s.p, n));
         bytes_buf_add(out, s.p, n);
     } else {
         bytes_buf_init(&contents, 0);
@@ -139,6 +153,8 @@ static const char *read_local(struct bytes_view s, struct bytes_buf *out, struct
             why = "there is nothing before the @";
         else if (n == s.n || s.p[n] != '@')
             why = "a quoted part is not followed by @ or by an address in angle brackets";
+        if (!why)
+            why = local_fault(bytes_buf_view(&contents));
         write_local(bytes_buf_view(&contents), out);
         out->failed |= contents.failed;
         bytes_buf_deinit(&contents);
@@ -271,7 +287,7 @@ static const char *read_email(struct bytes_view s, unsigned flags, struct mail_a
         why = "it is longer than 254 octets";
     if (!why && b.failed)
         why = "there is no memory";
-    if (!why && !(out->email = bytes_buf_take(&b, NULL)))
+    if (!why && !(out->email = strndup(b.p, b.n)))       /* the buffer has room for far more */
         why = "there is no memory";
     bytes_buf_deinit(&b);
     return why;

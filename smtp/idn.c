@@ -1,5 +1,7 @@
 #include "smtp/idn.h"
 
+#include "smtp/invisible.h"
+
 #include <idn2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +91,10 @@ int idn_to_ascii(struct bytes_view domain, char **out, const char **why_out)
         *why_out = "the domain has a control character";
         return -1;
     }
+    /* UTS 46 drops or replaces most of them, and so finds somebody else's domain. */
+    *why_out = invisible_fault(domain, INVISIBLE_JOINERS, "the domain");
+    if (*why_out)
+        return -1;
     s = strndup(domain.p, domain.n);
     if (!s) {
         *why_out = "there is no memory";

@@ -16,8 +16,9 @@ TEXT_SUFFIXES = (".c", ".h", ".py", ".sh", ".mk", ".lua", ".go", ".mjs", ".md", 
 TEXT_NAMES = {"Makefile", "Dockerfile", "run", "control", "rules"}
 
 # Plain data and plumbing of the lowest room that all rooms share, and the doors between rooms.
-SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address", "raw",
-                                       "idn", "crypto", "file", "watch", "sandbox", "diagnose", "trace")}
+SHARED = {f"smtp/{name}.h" for name in ("bytes", "block", "mail", "outcome", "report", "loop", "work", "address",
+                                       "address_list", "raw", "idn", "crypto", "file", "watch", "sandbox", "diagnose",
+                                       "trace")}
 MAY_INCLUDE = {
     "smtp": set(),
     "service": SHARED | {"smtp/engine.h", "smtp/mime.h"},
@@ -50,7 +51,7 @@ LIBC = set("""assert.h ctype.h endian.h errno.h fcntl.h float.h getopt.h inttype
 
 PURE = [f"smtp/{name}.{suffix}" for suffix in "ch" for name in
         ("bytes", "address", "address_list", "raw", "reply", "ehlo", "outcome", "classify", "sasl", "session*", "dot",
-         "mime*", "idn", "mail", "secrets", "trace")]
+         "mime*", "idn", "invisible", "mail", "secrets", "trace")]
 NOT_IN_PURE = ("sys/*", "netinet/*", "arpa/*", "net/*", "netdb.h", "poll.h", "time.h", "unistd.h", "pthread.h",
                "signal.h", "openssl/*")
 PURE_CALLS = re.compile(r"(?<![\w.>])(fopen|printf|fprintf|puts|fputs|fwrite|perror|getenv|time|gettimeofday)\s*\(")
