@@ -70,6 +70,11 @@ struct message *message_new(struct mail *m, size_t relay)
     msg->relay = relay;
     msg->from = m->envelope_from.email ? m->envelope_from.email : m->from.email;
     crypto_uuid7(msg->id);
+    if (compose(msg) != 0) {
+        free(hashes);
+        message_free(msg);
+        return NULL;
+    }
     if (m->envelope_to.n) {
         add_rcpts(msg, &m->envelope_to, hashes);
     } else {
@@ -78,10 +83,7 @@ struct message *message_new(struct mail *m, size_t relay)
         add_rcpts(msg, &m->bcc, hashes);
     }
     free(hashes);
-    if (compose(msg) == 0)
-        return msg;
-    message_free(msg);
-    return NULL;
+    return msg;
 }
 
 void message_free(struct message *msg)

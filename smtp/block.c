@@ -1,5 +1,6 @@
 #include "smtp/block.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -8,11 +9,13 @@
 
 #define BUCKETS 256
 #define CLASSES 64                      /* four sizes to each doubling */
-#define KEPT_MAX ((size_t)64 * 1024 * 1024)
+#define KEPT_MAX ((size_t)32 * 1024 * 1024)
+#define KEPT_EACH ((size_t)8 * 1024 * 1024)     /* a larger one costs little beside what is done with it */
 #define COPY_MAX ((size_t)4 * 1024 * 1024)       /* larger blocks grow by moving their pages */
 #define SIZE_MOST (SIZE_MAX / 8)        /* nobody means that much */
 #define HEAD 64                         /* keeps what follows aligned for anything */
 #define PAGE 4096
+#define PAGE_MOST ((uintptr_t)64 * 1024)        /* of any machine */
 
 #ifdef __SANITIZE_ADDRESS__             /* sees what is done to malloc's memory, not to this */
 #define LARGE SIZE_MAX
@@ -101,7 +104,7 @@ static bool keep(struct block *b)
     bool room;
 
     pthread_mutex_lock(&mutex);
-    room = kept_size + b->size <= KEPT_MAX;
+    room = b->size <= KEPT_EACH && kept_size + b->size <= KEPT_MAX;
     if (room) {
         b->next = kept[b->class];
         kept[b->class] = b;
@@ -189,4 +192,16 @@ void block_trim(void)
     for (size_t i = 0; i < CLASSES; i++)
         for (struct block *b; (b = take_kept(i)); munmap(b, b->size))
             ;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
+void block_discard(const void *p, size_t n)
+{
+    uintptr_t from = ((uintptr_t)p + PAGE_MOST - 1) / PAGE_MOST * PAGE_MOST;
+    uintptr_t to = ((uintptr_t)p + n) / PAGE_MOST * PAGE_MOST;
+
+    if (from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
 }

@@ -7,6 +7,8 @@
 
 /* struct mail: making, growing and freeing it. */
 
+#define MANY 50                         /* recipients whose names take memory worth giving back */
+
 struct mail *mail_new(void)
 {
     return calloc(1, sizeof(struct mail));
@@ -37,8 +39,31 @@ void mail_attachment_deinit(struct mail_attachment *a)
     *a = (struct mail_attachment){0};
 }
 
+/* Many addresses move together, into the place of the first names: else each would hold a page of its own. */
+static void drop_names(struct mail_address_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        free(list->v[i].name);
+        list->v[i].name = NULL;
+    }
+    if (list->n < MANY)
+        return;
+    for (size_t i = 0; i < list->n; i++)
+        list->v[i].name = strdup(list->v[i].email);
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->v[i].name) {
+            free(list->v[i].email);
+            list->v[i].email = list->v[i].name;
+        }
+        list->v[i].name = NULL;
+    }
+}
+
 void mail_drop_content(struct mail *m)
 {
+    drop_names(&m->to);
+    drop_names(&m->cc);
+    drop_names(&m->bcc);
     for (size_t i = 0; i < m->n_attachments; i++)
         mail_attachment_deinit(&m->attachments[i]);
     free(m->attachments);

@@ -86,7 +86,8 @@ struct mail {
 
 struct mail *mail_new(void) MUST_CHECK;
 void mail_free(struct mail *m);
-/* Frees the contents (text, html, attachments, calendar, raw) once the mail is composed; addresses and so on stay. */
+/* Frees what a composed mail has in it (text, html, attachments, calendar, raw, the names of recipients). Addresses and
+ * so on stay, but those of recipients move. */
 void mail_drop_content(struct mail *m);
 /* `block` (smtp/block.h, or from malloc) is the mail's, freed with its contents. -1 without memory: it is freed. */
 int mail_keep(struct mail *m, void *block) MUST_CHECK;

@@ -20,7 +20,8 @@ struct mime_params {
     int64_t date_unix;                  /* seconds; written as UTC "+0000" */
 };
 
-/* 0, or -1 without memory (*out is empty then). `m` has been checked by the caller. */
+/* 0, or -1 without memory (*out is empty then). `m` has been checked by the caller. Its contents are of no use
+ * afterwards: base64 is decoded where it stands, and large ones are given back as they are read (block_spend). */
 int mime_compose(struct mail *m, const struct mime_params *p, struct mime_message *out) MUST_CHECK;
 void mime_message_deinit(struct mime_message *m);
 #endif

@@ -1,5 +1,6 @@
 #include "smtp/mime_body.h"
 
+#include "smtp/block.h"
 #include "smtp/mime_base64.h"
 
 #include <string.h>
@@ -10,6 +11,8 @@
 #define QP_LINE 75                      /* RFC 2045 §6.7 rule 5: 76 with the soft break's "=" */
 #define QP_LINE_MIN 73                  /* the shortest line before a soft break: no room for a third of "=XX" */
 #define STAGE (57 * 64)                 /* octets of 64 lines of base64 */
+#define SLICE_OCTETS (57 * 4096)        /* and of 4,096; as digits: */
+#define SLICE_DIGITS (76 * 4096)
 
 enum { PLAIN, SPACE, BREAK, ESCAPE };   /* what an octet is to quoted-printable */
 
@@ -64,6 +67,7 @@ static size_t plain_run(const char *p, size_t n)
 struct lines {
     struct bytes_view text;
     size_t at, cr, lf;
+    struct block_spent spent;           /* empty: the text stays */
 };
 
 static size_t find(struct bytes_view text, size_t from, char c)
@@ -73,9 +77,9 @@ static size_t find(struct bytes_view text, size_t from, char c)
     return found ? (size_t)(found - text.p) : text.n;
 }
 
-static struct lines lines_of(struct bytes_view text)
+static struct lines lines_of(const struct mime_body *b, struct bytes_view text)
 {
-    struct lines l = {.text = text};
+    struct lines l = {.text = text, .spent = {.content = b->is_last ? text : bytes_view("", 0)}};
 
     l.cr = find(text, 0, '\r');
     l.lf = find(text, 0, '\n');
@@ -89,6 +93,7 @@ static bool next_line(struct lines *l, struct bytes_view *line_out, bool *broken
 
     if (start >= n)
         return false;
+    block_spend(&l->spent, start);
     if (l->lf < start)
         l->lf = find(l->text, start, '\n');
     if (l->cr < start)
@@ -219,6 +224,28 @@ const char *mime_body_encoding_name(enum mime_encoding e)
 
 /* ---- writing ---- */
 
+static void add_plain(struct bytes_view in, struct bytes_buf *out)
+{
+    bytes_buf_add(out, in.p, in.n);
+}
+
+/* What needs no look at its lines, in slices of whole lines of base64. */
+static void write_slices(const struct mime_body *b, struct bytes_view text, size_t slice,
+                         void (*write)(struct bytes_view in, struct bytes_buf *out), struct bytes_buf *out)
+{
+    struct block_spent spent = {.content = b->is_last ? text : bytes_view("", 0)};
+    size_t at = 0;
+
+    bytes_buf_reserve(out, b->size);
+    for (; text.n - at > slice; at += slice) {
+        write(bytes_view(text.p + at, slice), out);
+        if (write != add_plain)
+            bytes_buf_add(out, "\r\n", 2);
+        block_spend(&spent, at + slice);
+    }
+    write(bytes_view(text.p + at, text.n - at), out);
+}
+
 static void write_7bit(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
     struct bytes_view line;
@@ -230,10 +257,10 @@ static void write_7bit(const struct mime_body *b, struct bytes_view text, struct
     if (out->failed)
         return;
     if (b->is_crlf) {
-        bytes_buf_add(out, text.p, text.n);
+        write_slices(b, text, SLICE_OCTETS, add_plain, out);
         return;
     }
-    l = lines_of(text);
+    l = lines_of(b, text);
     to = out->p + out->n;
     while (next_line(&l, &line, &broken)) {
         memcpy(to, line.p, line.n);
@@ -305,7 +332,7 @@ static void qp_line(struct qp *q, struct bytes_view line)
 
 static void write_qp(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out)
 {
-    struct lines l = lines_of(text);
+    struct lines l = lines_of(b, text);
     struct bytes_view line;
     struct qp q;
     bool broken;
@@ -358,10 +385,10 @@ static void write_base64(const struct mime_body *b, struct bytes_view text, stru
     bool broken;
 
     if (b->is_crlf) {
-        mime_base64_lines(text, out);
+        write_slices(b, text, SLICE_OCTETS, mime_base64_lines, out);
         return;
     }
-    l = lines_of(text);
+    l = lines_of(b, text);
     s.out = out;
     s.n = 0;
     bytes_buf_reserve(out, b->size);
@@ -387,4 +414,18 @@ void mime_body_write(const struct mime_body *b, struct bytes_view text, struct b
         return;
     }
     unreachable("mime encoding");
+}
+
+void mime_body_write_octets(struct bytes_view octets, struct bytes_buf *out)
+{
+    struct mime_body b = {.is_last = true, .size = mime_base64_lines_size(mime_base64_size(octets.n))};
+
+    write_slices(&b, octets, SLICE_OCTETS, mime_base64_lines, out);
+}
+
+void mime_body_write_digits(struct bytes_view digits, struct bytes_buf *out)
+{
+    struct mime_body b = {.is_last = true, .size = mime_base64_lines_size(digits.n)};
+
+    write_slices(&b, digits, SLICE_DIGITS, mime_base64_wrap, out);
 }

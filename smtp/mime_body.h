@@ -8,6 +8,7 @@ enum mime_encoding { MIME_7BIT, MIME_QUOTED_PRINTABLE, MIME_BASE64 };
 struct mime_body {
     enum mime_encoding encoding;
     bool is_crlf;                       /* its line breaks are CRLF already */
+    bool is_last;                       /* the text is not needed again: block_spend may take it as it is written */
     size_t size;                        /* encoded: of quoted-printable an upper bound, else exact */
 };
 
@@ -21,4 +22,7 @@ struct mime_body mime_body_plan_base64(struct bytes_view text) MUST_CHECK;
 bool mime_body_plan_message(struct bytes_view message, struct mime_body *out) MUST_CHECK;
 const char *mime_body_encoding_name(enum mime_encoding e);
 void mime_body_write(const struct mime_body *b, struct bytes_view text, struct bytes_buf *out);
+/* Octets, or digits of base64, as lines of base64; they are not needed again. */
+void mime_body_write_octets(struct bytes_view octets, struct bytes_buf *out);
+void mime_body_write_digits(struct bytes_view digits, struct bytes_buf *out);
 #endif

@@ -61,6 +61,7 @@ static struct part text_part(const char *type, struct bytes_view content)
 {
     struct part p = {.form = PART_TEXT, .type = type, .content = content, .body = mime_body_plan(content)};
 
+    p.body.is_last = true;
     p.size = p.body.size;
     return p;
 }
@@ -150,6 +151,7 @@ static struct part file_part(struct mail_attachment *a)
     p.content = a->content;
     if (is_message && begins_with_field(p.content) && mime_body_plan_message(p.content, &p.body)) {
         p.form = PART_TEXT;
+        p.body.is_last = true;
         p.size = p.body.size;
         return p;
     }
@@ -216,6 +218,7 @@ static void add_alternatives(struct mime_tree *t, const struct mail *m)
     if (m->calendar.p) {
         calendar = text_part("text/calendar; charset=utf-8", m->calendar);
         calendar.method = m->calendar_method;
+        calendar.body.is_last = false;  /* it comes again as a file */
         add_child(t, calendar);
     }
 }
@@ -366,11 +369,11 @@ static void open_part(struct mime_tree *t, const struct part *p, struct bytes_bu
         return;
     case PART_OCTETS:
         bytes_buf_add(out, "\r\n", 2);
-        mime_base64_lines(p->content, out);
+        mime_body_write_octets(p->content, out);
         return;
     case PART_DIGITS:
         bytes_buf_add(out, "\r\n", 2);
-        mime_base64_wrap(p->content, out);
+        mime_body_write_digits(p->content, out);
         return;
     }
     unreachable("form of a part");

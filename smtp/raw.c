@@ -1,6 +1,7 @@
 #include "smtp/raw.h"
 
 #include "smtp/address_list.h"
+#include "smtp/block.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #define LINE_MAX_OCTETS 998             /* RFC 5322 §2.1.1, without the line end */
 #define HEADER_MAX (1024 * 1024)
+#define RUN_MAX (256 * 1024)            /* octets copied at once */
 
 /* RFC 5322 §3.6: at most one of each; RFC 2045 §3 and the grammar there say it of the MIME fields. Two of them are read
  * differently by different programs, and that is what somebody who writes two wants. */
@@ -384,26 +386,31 @@ void raw_facts_deinit(struct raw_facts *f)
 
 /* ---- writing ---- */
 
-/* Copies whole runs; a run ends only at a bare LF. RFC 5321 §2.3.8: "SMTP client implementations MUST NOT transmit
- * these characters except when they are intended as line terminators and then MUST … transmit them only as a <CRLF>
- * sequence". So no "\n.\n" is left that some server would take for the end of the data. */
+/* Copies whole runs; a run ends at a bare LF, or when it is long. RFC 5321 §2.3.8: "SMTP client implementations MUST
+ * NOT transmit these characters except when they are intended as line terminators and then MUST … transmit them only as
+ * a <CRLF> sequence". So no "\n.\n" is left that some server would take for the end of the data. */
 static void write_lines(struct bytes_view in, struct bytes_buf *out)
 {
     const char *run = in.p, *p = in.p, *end, *lf;
+    struct block_spent spent = {.content = in};
+    bool ends;
 
     if (!in.n)
         return;
     end = in.p + in.n;
+    ends = end[-1] == '\n';
     while (p < end && (lf = memchr(p, '\n', (size_t)(end - p)))) {
+        bool is_pair = lf > in.p && lf[-1] == '\r';
         p = lf + 1;
-        if (lf > in.p && lf[-1] == '\r')
+        if (is_pair && (size_t)(p - run) < RUN_MAX)
             continue;
-        bytes_buf_add(out, run, (size_t)(lf - run));
+        bytes_buf_add(out, run, (size_t)(lf - run) - is_pair);
         bytes_buf_add(out, "\r\n", 2);
         run = p;
+        block_spend(&spent, (size_t)(run - in.p));
     }
     bytes_buf_add(out, run, (size_t)(end - run));
-    if (end[-1] != '\n')
+    if (!ends)
         bytes_buf_add(out, "\r\n", 2);
 }
 

@@ -42,6 +42,7 @@ void raw_facts_deinit(struct raw_facts *f);
 
 /* Writes the message: every line end CRLF, a CRLF at the end, all Bcc and Resent-Bcc fields (with their folded lines)
  * left out. `add` (complete header lines, CRLF included, may be empty) comes first: Date or Message-ID where they are
- * missing (RFC 6409 §8). Only for what raw_read found no problem in. */
+ * missing (RFC 6409 §8). Only for what raw_read found no problem in. Of a large `in` the memory is given
+ * back as it is read (block_spend). */
 void raw_write(struct bytes_view in, struct bytes_view add, struct bytes_buf *out);
 #endif
