@@ -54,8 +54,8 @@
       "The mail is being sent, or has its outcome already.", \
       "Read the mail's record to see what became of it.") \
     X(PAYLOAD_TOO_LARGE, 413, "The body is too large", \
-      "The request's body is larger than max_body.", \
-      "Send large files as links, or raise max_body if the relay takes mails of this size.") \
+      "The request's body is larger than max_body, or its JSON has more values than max_json_values.", \
+      "Send large files as links, or raise the setting that the detail names if the relay takes mails of this size.") \
     X(URI_TOO_LONG, 414, "The URL is too long", \
       "The request's target is longer than 8,000 bytes.", \
       "Put the data in the body.") \

@@ -9,6 +9,7 @@
 #define CONTENT_TYPE_MAX 200
 #define CONTENT_ID_MAX 200
 #define METHOD_MAX 20
+#define CALENDAR_MAX ((size_t)4 * 1024 * 1024)  /* it is written twice: to be shown, and as a file */
 
 /* ---- names, types, ids ---- */
 
@@ -203,10 +204,7 @@ static void read_base64(struct json_reader *r, const cJSON *item, const char *po
         json_reader_problem(r, pointer, "invalid_base64", "%s", why);
         return;
     }
-    r->keeps |= kept;
-    *out = kept ? bytes_view(p, n) : mail_keep_copy(r->out->mail, bytes_view(p, n));
-    if (!out->p)
-        r->no_memory = true;
+    json_reader_keep(r, bytes_view(p, n), kept, out);
 }
 
 /* ---- attachments ---- */
@@ -346,6 +344,9 @@ void json_read_calendar(struct json_reader *r, const cJSON *item, const char *po
         json_reader_content(r, rows[1].item, "/calendar/content", &m->calendar);
     else
         json_reader_problem(r, "/calendar/content", "required", "a calendar needs its content, an iCalendar object");
+    if (m->calendar.n > CALENDAR_MAX)
+        json_reader_problem(r, "/calendar/content", "too_long", "%zu octets of UTF-8, %zu are allowed", m->calendar.n,
+                            CALENDAR_MAX);
     if (m->calendar.p && !bytes_starts_nocase(m->calendar, "BEGIN:VCALENDAR"))
         json_reader_problem(r, "/calendar/content", "invalid_value",
                             "an iCalendar object begins with \"BEGIN:VCALENDAR\"");

@@ -39,6 +39,7 @@ static void read_item(struct json_batch *b, size_t i, const cJSON *item, const s
     else
         r.no_memory = true;
     json_mail_decide(&r);
+    r.out->kept_end = r.out->mail ? r.kept_end : NULL;
     b->n_invalid += r.out->code != OUTCOME_SENT;
     bytes_buf_deinit(&r.not_yet);
 }
@@ -46,7 +47,7 @@ static void read_item(struct json_batch *b, size_t i, const cJSON *item, const s
 static void read_array(struct json_batch *b, struct json_reader *whole, const struct json_tree *tree,
                        const struct json_text *t)
 {
-    const cJSON *item;
+    cJSON *item;
     size_t n = (size_t)cJSON_GetArraySize(tree->root), i = 0;
 
     if (!cJSON_IsArray(tree->root))
@@ -63,8 +64,18 @@ static void read_array(struct json_batch *b, struct json_reader *whole, const st
         return;
     }
     b->n_items = n;
-    cJSON_ArrayForEach(item, tree->root)
+    /* Each leaves the tree once it is read, so that the mails that are made can have its memory. */
+    while ((item = tree->root->child)) {
+        cJSON_DetachItemViaPointer(tree->root, item);
         read_item(b, i++, item, tree, t, whole->params);
+        cJSON_Delete(item);
+    }
+    for (i = 0; i < n && !b->items[i].kept_end; i++)
+        ;
+    if (i == n) {
+        block_free(b->body);
+        b->body = NULL;
+    }
 }
 
 void json_batch_read(char *body, size_t n, const struct json_mail_params *p, struct json_batch *out)
@@ -74,21 +85,20 @@ void json_batch_read(char *body, size_t n, const struct json_mail_params *p, str
     struct json_text t;
 
     *out = (struct json_batch){.body = body};
-    if (json_text_check(bytes_view(body ? body : "", n), &t) != 0) {
-        whole.no_memory = t.no_memory || !t.error[0];
-        out->whole.code = OUTCOME_INVALID_JSON;
-        out->whole.detail = strdup(t.error);
+    if (json_text_check(bytes_view(body ? body : "", n), p->max_json_values, &t) != 0) {
+        json_mail_note_refusal(&whole, &t);
     } else if (t.has_more) {
         for (size_t i = 0; i < t.n_defects; i++)
             json_mail_add_defect(&whole, &t.defects[i]);
     } else if (json_tree_build(body, n, &t, &tree) != 0) {
         whole.no_memory = true;
     } else {
+        out->body = json_tree_take_text(&tree, body);
         read_array(out, &whole, &tree, &t);
         json_tree_deinit(&tree);
     }
     json_text_deinit(&t);
-    if (out->whole.code != OUTCOME_INVALID_JSON || whole.no_memory)
+    if (out->whole.code != OUTCOME_INVALID_JSON)
         json_mail_decide(&whole);
 }
 

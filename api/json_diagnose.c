@@ -36,7 +36,7 @@ static void read_object(struct json_reader *r, const cJSON *root, struct json_di
         json_reader_problem(r, "/to", "required", "%s needs a recipient", wish->send ? "send" : "from");
 }
 
-static void read_checked(struct json_reader *r, char *body, size_t n, const struct json_text *t,
+static void read_checked(struct json_reader *r, char **body, size_t n, const struct json_text *t,
                          struct json_diagnose *wish)
 {
     struct json_tree tree;
@@ -45,7 +45,8 @@ static void read_checked(struct json_reader *r, char *body, size_t n, const stru
         json_mail_add_defect(r, &t->defects[i]);
     if (t->has_more)
         return;                         /* what is not mended must not be read */
-    if (json_tree_build(body, n, t, &tree) == 0) {
+    if (json_tree_build(*body, n, t, &tree) == 0) {
+        *body = json_tree_take_text(&tree, *body);
         r->tree = &tree;
         read_object(r, tree.root, wish);
         json_tree_deinit(&tree);
@@ -68,20 +69,13 @@ void json_diagnose_read(char *body, size_t n, const struct json_mail_params *p, 
         return;
     }
     bytes_buf_init(&r.not_yet, 1024);
-    if (json_text_check(bytes_view(body, n), &t) == 0 && out->mail)
-        read_checked(&r, body, n, &t, wish);
-    else if (!t.no_memory && t.error[0])
-        out->code = OUTCOME_INVALID_JSON;
+    if (json_text_check(bytes_view(body, n), p->max_json_values, &t) == 0 && out->mail)
+        read_checked(&r, &body, n, &t, wish);
     else
-        r.no_memory = true;
+        json_mail_note_refusal(&r, &t);
     block_free(body);
-    if (out->code == OUTCOME_INVALID_JSON) {
-        out->detail = strdup(t.error);
-        mail_free(out->mail);
-        out->mail = NULL;
-    } else {
+    if (out->code != OUTCOME_INVALID_JSON)
         json_mail_decide(&r);
-    }
     json_text_deinit(&t);
     bytes_buf_deinit(&r.not_yet);
 }

@@ -53,8 +53,12 @@ static cJSON *parse_structure(struct form_fields *f, const struct form_part *p, 
 {
     struct json_text t;
     cJSON *item = NULL;
+    int rc = json_text_check(bytes_view(p->data, p->n), f->r->params->max_json_values - f->r->n_values, &t);
 
-    if (json_text_check(bytes_view(p->data, p->n), &t) != 0)
+    f->r->n_values += t.has_too_many ? 0 : t.n_values;
+    if (t.no_memory || t.has_too_many)
+        json_mail_note_refusal(f->r, &t);
+    else if (rc != 0)
         json_reader_problem(f->r, pointer, "invalid_value", "this field is written as JSON: %s", t.error);
     else if (t.n_defects)
         json_reader_problem(f->r, pointer, "invalid_value", "the JSON of this field has a %s",

@@ -274,6 +274,10 @@ void json_mail_decide(struct json_reader *r)
 
     if (r->no_memory) {
         out->code = OUTCOME_INTERNAL_ERROR;
+    } else if (r->has_too_many_values) {
+        out->code = OUTCOME_PAYLOAD_TOO_LARGE;
+        snprintf(detail, sizeof(detail), "The JSON has more than %zu values (max_json_values).",
+                 r->params->max_json_values);
     } else if (r->not_yet.n) {
         out->code = OUTCOME_NOT_IMPLEMENTED;
         snprintf(detail, sizeof(detail), "Not available in this version: %.200s.", r->not_yet.p);
@@ -296,7 +300,19 @@ void json_mail_decide(struct json_reader *r)
 
 /* ---- from JSON ---- */
 
-static void read_checked(struct json_reader *r, char *body, size_t n, const struct json_text *t)
+void json_mail_note_refusal(struct json_reader *r, const struct json_text *t)
+{
+    r->has_too_many_values = t->has_too_many;
+    r->no_memory |= t->no_memory || !t->error[0];
+    if (r->no_memory || r->has_too_many_values)
+        return;
+    r->out->code = OUTCOME_INVALID_JSON;
+    r->out->detail = strdup(t->error);
+    mail_free(r->out->mail);
+    r->out->mail = NULL;
+}
+
+static void read_checked(struct json_reader *r, char **body, size_t n, const struct json_text *t)
 {
     struct json_tree tree;
 
@@ -304,7 +320,8 @@ static void read_checked(struct json_reader *r, char *body, size_t n, const stru
         json_mail_add_defect(r, &t->defects[i]);
     if (t->has_more)
         return;                         /* what is not mended must not be read */
-    if (json_tree_build(body, n, t, &tree) == 0) {
+    if (json_tree_build(*body, n, t, &tree) == 0) {
+        *body = json_tree_take_text(&tree, *body);
         r->tree = &tree;
         json_mail_read_item(r, tree.root);
         json_tree_deinit(&tree);
@@ -320,23 +337,16 @@ void json_mail_read(char *body, size_t n, const struct json_mail_params *p, stru
 
     *out = (struct json_mail_result){.mail = mail_new()};
     bytes_buf_init(&r.not_yet, 1024);
-    if (json_text_check(bytes_view(body ? body : "", n), &t) == 0 && out->mail)
-        read_checked(&r, body, n, &t);
-    else if (!t.no_memory && t.error[0])
-        out->code = OUTCOME_INVALID_JSON;
+    if (json_text_check(bytes_view(body ? body : "", n), p->max_json_values, &t) == 0 && out->mail)
+        read_checked(&r, &body, n, &t);
     else
-        r.no_memory = true;
-    if (!r.keeps)
+        json_mail_note_refusal(&r, &t);
+    if (!r.kept_end)
         block_free(body);
     else if (mail_keep(out->mail, body) != 0)
         r.no_memory = true;
-    if (out->code == OUTCOME_INVALID_JSON) {
-        out->detail = strdup(t.error);
-        mail_free(out->mail);
-        out->mail = NULL;
-    } else {
+    if (out->code != OUTCOME_INVALID_JSON)
         json_mail_decide(&r);
-    }
     json_text_deinit(&t);
     bytes_buf_deinit(&r.not_yet);
 }

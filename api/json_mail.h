@@ -17,15 +17,18 @@ struct json_problem {
 
 struct json_mail_result {
     enum outcome_code
-        code; /* SENT: fine, `mail` is set; else INVALID_JSON, VALIDATION_FAILED, NOT_IMPLEMENTED, INTERNAL_ERROR */
+        code; /* SENT: fine, `mail` is set; else INVALID_JSON, PAYLOAD_TOO_LARGE (max_json_values),
+               * VALIDATION_FAILED, NOT_IMPLEMENTED, INTERNAL_ERROR */
     char *detail;                       /* NULL when fine */
     struct json_problem *problems;      /* VALIDATION_FAILED and NOT_IMPLEMENTED; JSON_PROBLEMS_MAX at the most */
     size_t n_problems;
     struct mail *mail;                  /* the caller may take it and set this to NULL */
+    const char *kept_end;               /* of a batch: its contents in the body end here; NULL: there are none */
 };
 
 struct json_mail_params {
     size_t max_recipients;
+    size_t max_json_values;             /* of one request, unknown fields included */
     bool address_literals;              /* ann@[192.0.2.1] */
     bool (*has_relay)(const void *ctx, const char *name);
     const void *ctx;
@@ -51,7 +54,7 @@ struct json_batch {
     struct json_mail_result whole;      /* code SENT: `items` count; else what is wrong with the array itself */
     struct json_mail_result *items;     /* pointers begin with "/3" */
     size_t n_items, n_invalid;
-    char *body;                         /* the items' contents point into it */
+    char *body;                         /* the items' contents point into it, in their order; or NULL */
 };
 
 /* An array of requests. Takes `body` over; the mails are of use until json_batch_deinit. */

@@ -149,6 +149,15 @@ void json_reader_copy(struct json_reader *r, const cJSON *item, const char *poin
         r->no_memory = true;
 }
 
+void json_reader_keep(struct json_reader *r, struct bytes_view v, bool kept, struct bytes_view *out)
+{
+    if (kept && (!r->kept_end || v.p + v.n > r->kept_end))
+        r->kept_end = v.p + v.n;
+    *out = kept ? v : mail_keep_copy(r->out->mail, v);
+    if (!out->p)
+        r->no_memory = true;
+}
+
 void json_reader_content(struct json_reader *r, const cJSON *item, const char *pointer, struct bytes_view *out)
 {
     bool kept;
@@ -156,10 +165,7 @@ void json_reader_content(struct json_reader *r, const cJSON *item, const char *p
 
     if (!v.p)
         return;
-    r->keeps |= kept;
-    *out = kept ? v : mail_keep_copy(r->out->mail, v);
-    if (!out->p)
-        r->no_memory = true;
+    json_reader_keep(r, v, kept, out);
 }
 
 bool json_reader_bool(struct json_reader *r, const cJSON *item, const char *pointer)

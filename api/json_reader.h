@@ -15,8 +15,10 @@ struct json_reader {
     const struct json_tree *tree;
     const char *prefix;                 /* "", or "/3" */
     struct bytes_buf not_yet;           /* names of fields of the contract that are not built */
+    size_t n_values;                    /* JSON values read so far, of a form's fields */
+    bool has_too_many_values;
     bool no_memory;
-    bool keeps;                         /* the mail points into the body */
+    const char *kept_end;               /* the mail points into the body, up to here; NULL: it does not */
 };
 
 PRINTF_LIKE(4, 5)
@@ -33,6 +35,8 @@ struct bytes_view json_reader_text(struct json_reader *r, const cJSON *item, con
                                    bool *kept_out);
 /* The same, as a copy in *out (freed first) of at most `most` octets. */
 void json_reader_copy(struct json_reader *r, const cJSON *item, const char *pointer, size_t most, char **out);
+/* Sets *out to a content that stands in the body (kept), or to a copy of it. */
+void json_reader_keep(struct json_reader *r, struct bytes_view v, bool kept, struct bytes_view *out);
 /* A content: in the body, or kept by the mail. */
 void json_reader_content(struct json_reader *r, const cJSON *item, const char *pointer, struct bytes_view *out);
 bool json_reader_bool(struct json_reader *r, const cJSON *item, const char *pointer);
@@ -78,5 +82,7 @@ char *json_check_content_id(struct json_reader *r, const char *id, const char *p
 void json_mail_read_item(struct json_reader *r, const cJSON *item);
 void json_mail_set_on_temporary_failure(struct json_reader *r, struct bytes_view word);  /* notes a problem */
 void json_mail_add_defect(struct json_reader *r, const struct json_defect *d);
+/* Notes why json_text_check said -1: INVALID_JSON is set with its detail, the rest is json_mail_decide's. */
+void json_mail_note_refusal(struct json_reader *r, const struct json_text *t);
 void json_mail_decide(struct json_reader *r);
 #endif

@@ -1,5 +1,7 @@
 #include "api/json_text.h"
 
+#include "smtp/block.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@ struct frame {
 struct reader {
     const char *p;
     size_t n, i;
+    size_t max_values;
     struct frame frames[JSON_TEXT_DEPTH_MAX];
     size_t depth;
     struct key *keys;
@@ -64,7 +67,7 @@ static int no_memory(struct reader *r)
 void json_text_add_pointer_step(struct bytes_buf *pointer, struct bytes_view name)
 {
     bytes_buf_add_char(pointer, '/');
-    for (size_t i = 0; i < name.n;) {
+    for (size_t i = 0; i < name.n && !pointer->failed;) {
         size_t len = bytes_utf8_length(name.p + i, name.n - i);
         if (name.p[i] == '~')
             bytes_buf_add_str(pointer, "~0");
@@ -78,16 +81,20 @@ void json_text_add_pointer_step(struct bytes_buf *pointer, struct bytes_view nam
     }
 }
 
-/* RFC 6901: the way down the open arrays and objects. */
+/* RFC 6901: the way down the open arrays and objects, as far as there is room. A name may be as long as the body, and
+ * a hundred defects below it would each have it. */
 static char *make_pointer(const struct reader *r)
 {
     struct bytes_buf b;
+    size_t whole = 0;
     char index[24];
 
-    bytes_buf_init(&b, 0);
-    for (size_t i = 0; i < r->depth; i++) {
+    bytes_buf_init(&b, JSON_TEXT_POINTER_MAX);
+    bytes_buf_add_str(&b, "");
+    for (size_t i = 0; i < r->depth && !b.failed; i++) {
         const struct frame *f = &r->frames[i];
         size_t end = i + 1 < r->depth ? r->frames[i + 1].first_key : r->n_keys;
+        whole = b.n;
         if (f->is_object && end > f->first_key) {
             const struct key *k = &r->keys[end - 1];
             json_text_add_pointer_step(&b, bytes_view(bytes_buf_view(&r->names).p + k->at, k->n));
@@ -95,6 +102,10 @@ static char *make_pointer(const struct reader *r)
             snprintf(index, sizeof(index), "/%zu", f->index);
             bytes_buf_add_str(&b, index);
         }
+    }
+    if (b.failed && b.p) {
+        b.p[whole] = '\0';
+        return b.p;
     }
     return bytes_buf_take(&b, NULL);
 }
@@ -385,7 +396,7 @@ static int add_key(struct reader *r, struct key k)
 {
     if (r->n_keys == r->cap_keys) {
         size_t cap = r->cap_keys ? 2 * r->cap_keys : 32;
-        struct key *keys = reallocarray(r->keys, cap, sizeof(*keys));
+        struct key *keys = block_resize(r->keys, r->n_keys * sizeof(*keys), cap * sizeof(*keys));
         if (!keys)
             return no_memory(r);
         r->keys = keys;
@@ -432,6 +443,10 @@ static int read_value(struct reader *r, enum expect *next)
     char c = r->i < r->n ? r->p[r->i] : '\0';
     int rc;
 
+    if (r->out->n_values++ == r->max_values) {
+        r->out->has_too_many = true;
+        return refuse(r, "more values than max_json_values allows");
+    }
     if (c == '{' || c == '[') {
         *next = c == '{' ? NAME_OR_END : VALUE_OR_END;
         return push(r, c == '{');
@@ -494,14 +509,14 @@ static int step(struct reader *r, enum expect *next)
     unreachable("a step behind the end of the JSON text");
 }
 
-int json_text_check(struct bytes_view json, struct json_text *out)
+int json_text_check(struct bytes_view json, size_t max_values, struct json_text *out)
 {
-    struct reader r = {.p = json.p, .n = json.n, .out = out};
+    struct reader r = {.p = json.p, .n = json.n, .max_values = max_values, .out = out};
     enum expect next = VALUE;
     int rc = 0;
 
     *out = (struct json_text){0};
-    bytes_buf_init(&r.names, 0);
+    bytes_buf_init_block(&r.names, 0);
     if (json.n >= 3 && memcmp(json.p, "\xEF\xBB\xBF", 3) == 0)
         rc = refuse(&r, "the text begins with a byte order mark");
     while (rc == 0 && next != NOTHING)
@@ -511,7 +526,7 @@ int json_text_check(struct bytes_view json, struct json_text *out)
         if (r.i < r.n)
             rc = refuse(&r, "nothing may follow the value");
     }
-    free(r.keys);
+    block_free(r.keys);
     bytes_buf_deinit(&r.names);
     return rc;
 }

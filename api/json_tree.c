@@ -1,5 +1,8 @@
 #include "api/json_tree.h"
 
+#include "smtp/block.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +10,10 @@
 
 /* No octet of checked and mended text is 0xFF, so no caller can write a mark. */
 #define MARK '\xFF'
+#define MARK_MAX 24
+#define LARGE ((size_t)4 * 1024 * 1024)
+#define ASIDE_EXTRA 2                   /* octets behind a string set aside: as many as its reader may write there */
+_Static_assert(MARK_MAX <= JSON_TEXT_LONG, "a mark fits into its string's place");
 
 static unsigned long hex4(const char *p)
 {
@@ -56,10 +63,21 @@ static void mend(char *text, const struct json_text *checked)
     }
 }
 
+/* Returns its length. `to` may be the middle of a text, so no NUL is written behind it. */
+static size_t write_mark(char *to, size_t i)
+{
+    char mark[MARK_MAX];
+    int n = snprintf(mark, sizeof(mark), "%c%zu", MARK, i);
+
+    memcpy(to, mark, (size_t)n);
+    return (size_t)n;
+}
+
 static void add_mark(struct bytes_buf *out, size_t i)
 {
-    bytes_buf_add_char(out, MARK);
-    bytes_buf_printf(out, "%zu", i);
+    char mark[MARK_MAX];
+
+    bytes_buf_add(out, mark, write_mark(mark, i));
 }
 
 /* The text with a mark in the place of each long string. */
@@ -75,33 +93,88 @@ static void write_skeleton(const char *text, size_t n, const struct json_text *c
     bytes_buf_add(out, text + at, n - at);
 }
 
-int json_tree_build(char *text, size_t n, const struct json_text *checked, struct json_tree *out)
+/* The long string at p, where its closing quote, or another octet, is behind it. */
+static struct bytes_view decode(char *p, const struct json_long *l)
+{
+    size_t n = l->escaped ? unescape(p, l->n) : l->n;
+
+    p[n] = '\0';
+    return bytes_view(p, n);
+}
+
+static void parse_copy(char *text, size_t n, const struct json_text *checked, struct json_tree *out)
 {
     struct bytes_buf skeleton;
 
-    *out = (struct json_tree){0};
-    mend(text, checked);
-    if (!checked->n_longs) {
-        out->root = cJSON_ParseWithLength(text, n);
-        return out->root ? 0 : -1;
-    }
-    out->longs = calloc(checked->n_longs, sizeof(*out->longs));
-    bytes_buf_init(&skeleton, 0);
+    bytes_buf_init_block(&skeleton, 0);
     write_skeleton(text, n, checked, &skeleton);
-    if (out->longs && !skeleton.failed)
+    if (!skeleton.failed)
         out->root = cJSON_ParseWithLength(skeleton.p, skeleton.n);
     bytes_buf_deinit(&skeleton);
-    for (size_t i = 0; out->longs && i < checked->n_longs; i++) {
+    for (size_t i = 0; i < checked->n_longs; i++)
+        out->longs[i] = decode(text + checked->longs[i].offset, &checked->longs[i]);
+}
+
+/* Moves the long strings out of the text; a mark has fewer octets than any of them. Returns the text's new length. */
+static size_t set_aside(char *text, size_t n, const struct json_text *checked, struct json_tree *out)
+{
+    char *to = text, *aside = out->aside;
+    size_t at = 0;
+
+    for (size_t i = 0; i < checked->n_longs; i++) {
         const struct json_long *l = &checked->longs[i];
-        char *p = text + l->offset;
-        out->longs[i] = bytes_view(p, l->escaped ? unescape(p, l->n) : l->n);
-        p[out->longs[i].n] = '\0';      /* at its closing quote, or before that */
+        memmove(to, text + at, l->offset - at);
+        to += l->offset - at;
+        at = l->offset + l->n;
+        memcpy(aside, text + l->offset, l->n);
+        out->longs[i] = decode(aside, l);
+        aside += l->n + ASIDE_EXTRA;
+        to += write_mark(to, i);
     }
+    memmove(to, text + at, n - at);
+    return (size_t)(to - text) + n - at;
+}
+
+static void parse_in_place(char *text, size_t n, const struct json_text *checked, size_t long_octets,
+                           struct json_tree *out)
+{
+    out->aside = block_alloc(long_octets + checked->n_longs * ASIDE_EXTRA);
+    if (out->aside)
+        out->root = cJSON_ParseWithLength(text, set_aside(text, n, checked, out));
+}
+
+int json_tree_build(char *text, size_t n, const struct json_text *checked, struct json_tree *out)
+{
+    size_t long_octets = 0;
+
+    *out = (struct json_tree){0};
+    mend(text, checked);
+    for (size_t i = 0; i < checked->n_longs; i++)
+        long_octets += checked->longs[i].n;
+    out->longs = calloc(checked->n_longs + 1, sizeof(*out->longs));
     out->n_longs = checked->n_longs;
+    out->is_large = n - long_octets + checked->n_values * sizeof(cJSON) > LARGE;
+    if (out->longs && !checked->n_longs)
+        out->root = cJSON_ParseWithLength(text, n);
+    else if (out->longs && long_octets < n / 2)
+        parse_in_place(text, n, checked, long_octets, out);
+    else if (out->longs)
+        parse_copy(text, n, checked, out);
     if (out->root)
         return 0;
     json_tree_deinit(out);
     return -1;
+}
+
+char *json_tree_take_text(struct json_tree *t, char *text)
+{
+    char *aside = t->aside;
+
+    t->aside = NULL;
+    if (!aside)
+        return text;
+    block_free(text);
+    return aside;
 }
 
 int json_tree_begin(struct json_tree *out)
@@ -135,6 +208,9 @@ void json_tree_deinit(struct json_tree *t)
 {
     cJSON_Delete(t->root);
     free(t->longs);
+    block_free(t->aside);
+    if (t->is_large)
+        block_trim();
     *t = (struct json_tree){0};
 }
 

@@ -11,6 +11,8 @@
 
 /* From the pieces of a body to mails that are ready to be sent. */
 
+#define TRIM_EACH ((size_t)8 * 1024 * 1024)
+#define SMALL (64 * 1024)
 #define INLINE_MAX (256 * 1024)         /* larger bodies are read and composed on a worker thread (DESIGN §2) */
 
 static bool has_relay(const void *ctx, const char *name)
@@ -24,6 +26,7 @@ void submission_read_params(const struct service *s, struct json_mail_params *ou
 
     service_get_limits(s, &l);
     *out = (struct json_mail_params){.max_recipients = l.max_recipients,
+                                     .max_json_values = l.max_json_values,
                                      .address_literals = l.address_literals,
                                      .has_relay = has_relay,
                                      .ctx = s};
@@ -212,11 +215,23 @@ static void judge_rights(struct submission *s)
     }
 }
 
+/* What an item's contents took of a large body goes back when the item is composed, so that body and mails are not both
+ * there whole. */
+static struct block_spent contents_of(const struct json_batch *b)
+{
+    const char *end = b->body;
+
+    for (size_t i = 0; i < b->n_items; i++)
+        end = b->items[i].kept_end ? b->items[i].kept_end : end;
+    return (struct block_spent){.content = bytes_view(b->body, (size_t)(end - b->body))};
+}
+
 static void read_batch(struct submission *s, const struct json_mail_params *params)
 {
     struct json_batch *b = &s->batch;
+    struct block_spent spent;
     char prefix[24];
-    size_t n;
+    size_t n, made = 0;
     char *body = intake_take(&s->intake, &n);
 
     json_batch_read(body, n, params, b);
@@ -224,12 +239,20 @@ static void read_batch(struct submission *s, const struct json_mail_params *para
     refuse_if_strict(s);
     if (b->whole.code == OUTCOME_SENT && !(s->messages = calloc(b->n_items, sizeof(struct message *))))
         b->whole.code = OUTCOME_INTERNAL_ERROR;
+    spent = contents_of(b);
     for (size_t i = 0; b->whole.code == OUTCOME_SENT && i < b->n_items; i++) {
         bool was_fine = b->items[i].code == OUTCOME_SENT;
         snprintf(prefix, sizeof(prefix), "/%zu", i);
         s->messages[i] = prepare(s, prefix, &b->items[i]);
         if (was_fine && b->items[i].code == OUTCOME_FORBIDDEN)
             b->n_invalid++;             /* the relay that it would take */
+        if (b->items[i].kept_end)
+            block_spend(&spent, (size_t)(b->items[i].kept_end - b->body));
+        made += s->messages[i] ? s->messages[i]->content_n : 0;
+        if (made >= TRIM_EACH) {
+            made = 0;
+            block_trim();               /* what the composed mails have left of malloc's memory */
+        }
     }
     refuse_if_strict(s);
     block_free(b->body);                /* the mails are composed */
@@ -267,6 +290,23 @@ static void read_mails(struct submission *s)
         s->message = prepare(s, "", &s->read);
 }
 
+/* What is held from now on: bodies are gone, mails are there. */
+static bool settle(struct submission *s)
+{
+    size_t held = s->message ? message_held(s->message) : 0, before = s->r->reserved;
+
+    for (size_t i = 0; s->messages && i < s->batch.n_items; i++)
+        held += s->messages[i] ? message_held(s->messages[i]) : 0;
+    if (held > before && held - before < SMALL)
+        return true;                    /* as every small request has it, beside what nobody counts of it */
+    if (!desk_change(s->hall->desk, before, held)) {
+        answer_refusal(s->r, OUTCOME_OVERLOADED, "The mails need more memory than max_inflight_bytes leaves.");
+        return false;
+    }
+    s->r->reserved = held;
+    return true;
+}
+
 static void run_reading(struct work_job *j)
 {
     read_mails(of_job(j));
@@ -276,7 +316,8 @@ static void on_reading_done(struct work_job *j)
 {
     struct submission *s = of_job(j);
 
-    s->on_ready(s);
+    if (settle(s))
+        s->on_ready(s);
 }
 
 void submission_whole(struct submission *s)
@@ -294,10 +335,17 @@ void submission_whole(struct submission *s)
         return;
     }
     if (s->intake.total > INLINE_MAX) {
+        /* For a while there is the body and what is made of it. */
+        if (!desk_change(s->hall->desk, s->r->reserved, s->r->reserved + s->intake.total)) {
+            answer_refusal(s->r, OUTCOME_OVERLOADED, NULL);
+            return;
+        }
+        s->r->reserved += s->intake.total;
         s->job = (struct work_job){.run = run_reading, .on_done = on_reading_done, .reply_to = s->hall->loop};
         if (work_submit(s->hall->work, &s->job) == 0)
             return;
     }
     read_mails(s);
-    s->on_ready(s);
+    if (settle(s))
+        s->on_ready(s);
 }

@@ -63,7 +63,8 @@ struct config {
     bool log_addresses;                 /* false: masked */
     bool address_literals;              /* ann@[192.0.2.1] is an address */
     uint32_t request_timeout_ms, drain_delay_ms, drain_timeout_ms;
-    unsigned max_waiting, max_recipients, max_connections, max_connections_per_address, http_loops, smtp_loops;
+    unsigned max_waiting, max_recipients, max_json_values, max_connections, max_connections_per_address;
+    unsigned http_loops, smtp_loops;
     size_t max_inflight_bytes, max_body_bytes;
     struct config_relay *relays;
     size_t n_relays;

@@ -45,11 +45,15 @@
     X(max_waiting, UINT, max_waiting, "10000", 1, 1000000, NULL, 0, \
       "Sends that may run or wait at once; more are answered 503 overloaded.") \
     X(max_inflight_bytes, SIZE, max_inflight_bytes, "256MiB", 1024, 1ULL << 40, NULL, 0, \
-      "Bytes of request bodies held at once; more are answered 503 overloaded.") \
+      "Memory for request bodies and the mails made of them; a body over 256KiB counts twice while it is read. More " \
+      "requests are answered 503 overloaded.") \
     X(max_body, SIZE, max_body_bytes, "35MiB", 1024, 1ULL << 30, NULL, OPTION_RESTART, \
       "Largest request body.") \
     X(max_recipients, UINT, max_recipients, "1000", 1, 10000, NULL, 0, \
       "Most recipients of one mail: to, cc and bcc together.") \
+    X(max_json_values, UINT, max_json_values, "100000", 100, 10000000, NULL, 0, \
+      "Most values in a JSON request: strings, numbers, objects, arrays, also in unknown fields. Each takes some 100 " \
+      "bytes of memory; more are answered 413 payload_too_large.") \
     X(address_literals, BOOL, address_literals, "false", 0, 0, NULL, 0, \
       "Take addresses whose domain is an IP address in brackets: ann@[192.0.2.1].") \
     X(max_connections, UINT, max_connections, "2048", 1, 1000000, NULL, OPTION_RESTART, \

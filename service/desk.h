@@ -20,6 +20,9 @@ void desk_send(struct desk *d, struct message *m, const struct send_request *r);
  * desk_send itself still serves whoever got in before. */
 enum outcome_code desk_reserve(struct desk *d, size_t bytes) MUST_CHECK;
 void desk_release(struct desk *d, size_t bytes);
+/* A reservation of `from` bytes becomes one of `to`. A drain does not matter: whoever got in is served. False: there is
+ * no room, and it stays as it was. */
+bool desk_change(struct desk *d, size_t from, size_t to) MUST_CHECK;
 
 /* At the end of a drain: mails that wait for their next try are answered with their last failure, none is tried again,
  * and what still comes is not sent (shutting_down). */

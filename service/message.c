@@ -11,6 +11,8 @@
 
 /* A mail made ready: its id, its envelope, and its composed form. */
 
+#define RCPT_EXTRA 250                  /* its address, twice, and its part of the answer */
+
 /* FNV-1a; only to make the comparison of a thousand recipients with each other cheap. */
 static uint32_t hash(const char *s)
 {
@@ -84,6 +86,11 @@ struct message *message_new(struct mail *m, size_t relay)
     }
     free(hashes);
     return msg;
+}
+
+size_t message_held(const struct message *m)
+{
+    return m->content_n + m->n_rcpts * (sizeof(struct smtp_outcome) + RCPT_EXTRA);
 }
 
 void message_free(struct message *msg)

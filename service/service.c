@@ -16,6 +16,7 @@
 /* The office's door: what its desks share (relays, capacity, the drain), and how it opens and closes. */
 
 #define TRIM_MS 2000
+#define TRIM_ABOVE (16 * BLOCK_LARGE)   /* bytes held: a burst, even of small ones, that is over when they are fewer */
 #define CERTIFICATE_DAYS 8              /* so near its end a certificate is warned of */
 
 /* ---- life ---- */
@@ -53,6 +54,7 @@ static void set_limits(struct service *s, const struct config *c)
     s->live.max_inflight = c->max_inflight_bytes;
     s->live.max_waiting = c->max_waiting;
     s->live.max_recipients = c->max_recipients;
+    s->live.max_json_values = c->max_json_values;
     s->live.retries = strcmp(c->on_temporary_failure, "retry") == 0;
     s->live.address_literals = c->address_literals;
 }
@@ -99,6 +101,7 @@ int service_reload(struct service *s, const struct config *c, struct service_cha
 void service_get_limits(const struct service *s, struct service_limits *out)
 {
     *out = (struct service_limits){.max_recipients = s->live.max_recipients,
+                                   .max_json_values = s->live.max_json_values,
                                    .address_literals = s->live.address_literals};
 }
 
@@ -109,15 +112,15 @@ static void on_empty_msg(struct loop_msg *m)
     s->on_empty(s->on_empty_ctx);
 }
 
-/* A burst of large bodies is over. */
+/* A burst of large bodies is over; small ones may go on coming. */
 static void on_trim(struct loop_timer *t)
 {
     struct desk *d = (struct desk *)(void *)((char *)t - offsetof(struct desk, trim));
 
-    if (d->service->inflight || d->service->running)
-        return;                         /* the last release sets one again */
-    d->service->had_large = false;
-    block_trim();
+    if (d->service->inflight >= TRIM_ABOVE)
+        loop_timer_set(d->loop, t, loop_now(d->loop) + TRIM_MS);
+    else if (atomic_exchange(&d->service->had_large, false))
+        block_trim();
 }
 
 static int make_desks(struct service *s, const struct service_params *p)
@@ -255,21 +258,38 @@ void service_end_send(struct service *s)
     tell_when_empty(s);
 }
 
+static bool take_room(struct service *s, size_t bytes)
+{
+    size_t max = s->live.max_inflight, held = s->inflight;
+
+    if (bytes > max)
+        return false;
+    do {
+        if (held > max - bytes)
+            return false;
+    } while (!atomic_compare_exchange_weak(&s->inflight, &held, held + bytes));
+    if (bytes >= BLOCK_LARGE || held + bytes >= TRIM_ABOVE)
+        s->had_large = true;
+    return true;
+}
+
+bool desk_change(struct desk *d, size_t from, size_t to)
+{
+    if (to > from)
+        return take_room(d->service, to - from);
+    if (to < from)
+        desk_release(d, from - to);
+    return true;
+}
+
 enum outcome_code desk_reserve(struct desk *d, size_t bytes)
 {
     struct service *s = d->service;
-    size_t max = s->live.max_inflight, held = s->inflight;
 
     if (s->draining)
         return OUTCOME_SHUTTING_DOWN;
-    if (s->running >= s->live.max_waiting || bytes > max)
+    if (s->running >= s->live.max_waiting || !take_room(s, bytes))
         return OUTCOME_OVERLOADED;
-    do {
-        if (held > max - bytes)
-            return OUTCOME_OVERLOADED;
-    } while (!atomic_compare_exchange_weak(&s->inflight, &held, held + bytes));
-    if (bytes >= BLOCK_LARGE)
-        s->had_large = true;
     if (!s->draining)
         return OUTCOME_SENT;
     desk_release(d, bytes);             /* the drain began meanwhile on another loop, and may have seen these bytes */
@@ -283,7 +303,7 @@ void desk_release(struct desk *d, size_t bytes)
 
     if (bytes > held)
         unreachable("more bytes released than reserved");
-    if (held == bytes && s->had_large)
+    if (held - bytes < TRIM_ABOVE && s->had_large && !d->trim.is_set)
         loop_timer_set(d->loop, &d->trim, loop_now(d->loop) + TRIM_MS);
     tell_when_empty(s);
 }

@@ -78,6 +78,8 @@ struct desk *service_desk(const struct service *s, size_t i);   /* lent; to be u
 
 /* Any thread, as composing a large mail takes its time. Takes m over. NULL: no memory. */
 struct message *service_prepare(const struct service *s, struct mail *m) MUST_CHECK;
+/* Bytes of memory that it takes until it is answered: its content, and what is noted of each recipient. */
+size_t message_held(const struct message *m);
 void message_free(struct message *m);                           /* one that is not sent */
 const char *service_relay_name(const struct service *s, size_t relay);  /* NULL: no such place; any thread */
 bool service_has_relay(const struct service *s, const char *name);      /* for validation: /relay; any thread */
@@ -96,7 +98,7 @@ struct relay_memory *service_get_relay_memory(const struct service *s, size_t pl
 
 /* What a reload may change, as it is now. Any thread. */
 struct service_limits {
-    unsigned max_recipients;
+    unsigned max_recipients, max_json_values;
     bool address_literals;
 };
 void service_get_limits(const struct service *s, struct service_limits *out);

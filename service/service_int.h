@@ -28,7 +28,7 @@ struct service {
     struct last_errors *last_errors;
     struct {                            /* what a reload may change */
         _Atomic size_t max_inflight;
-        atomic_uint max_waiting, max_recipients;
+        atomic_uint max_waiting, max_recipients, max_json_values;
         atomic_bool retries;            /* on_temporary_failure, where a mail does not say */
         atomic_bool address_literals;
     } live;

@@ -15,7 +15,7 @@ _mailhatch()
     --relay-tls) words="starttls implicit none" ;;
     --tls) words="starttls implicit none" ;;
     --config | --tls-cert-file | --tls-key-file | --client-ca-file | --api-keys-file | --relay-password-file | --relay-ca-file | --relay-crl-file | --password-file | --ca-file | --compare) files=1 ;;
-    --listen | --listen-mode | --listen-owner | --admin-listen | --api-keys | --allowed-hosts | --allowed-origins | --default-relay | --store | --request-timeout | --max-waiting | --max-inflight-bytes | --max-body | --max-recipients | --max-connections | --max-connections-per-address | --http-loops | --smtp-loops | --drain-delay | --drain-timeout | --relay-url | --relay-user | --relay-password | --relay-pins | --relay-ehlo-name | --relay-max-sessions | --relay-mails-per-session | --relay-min-idle | --relay-loops | --relay-pipeline-depth | --relay-timeout | --relay-dns-timeout | --relay-connect-timeout | --relay-connect-total-timeout | --relay-banner-timeout | --relay-tls-timeout | --relay-command-timeout | --relay-write-timeout | --relay-final-reply-timeout | --relay-idle-timeout | --relay-lifetime | --relay-one-flight-max | --relay-one-flight-idle | --relay-extensions-off | --to | --from | --user | --address | --timeout | --watch) return ;;
+    --listen | --listen-mode | --listen-owner | --admin-listen | --api-keys | --allowed-hosts | --allowed-origins | --default-relay | --store | --request-timeout | --max-waiting | --max-inflight-bytes | --max-body | --max-recipients | --max-json-values | --max-connections | --max-connections-per-address | --http-loops | --smtp-loops | --drain-delay | --drain-timeout | --relay-url | --relay-user | --relay-password | --relay-pins | --relay-ehlo-name | --relay-max-sessions | --relay-mails-per-session | --relay-min-idle | --relay-loops | --relay-pipeline-depth | --relay-timeout | --relay-dns-timeout | --relay-connect-timeout | --relay-connect-total-timeout | --relay-banner-timeout | --relay-tls-timeout | --relay-command-timeout | --relay-write-timeout | --relay-final-reply-timeout | --relay-idle-timeout | --relay-lifetime | --relay-one-flight-max | --relay-one-flight-idle | --relay-extensions-off | --to | --from | --user | --address | --timeout | --watch) return ;;
     help) words="diagnose sample reference man man5 completion" ;;
     completion) words="bash zsh" ;;
     send) files=1 ;;
@@ -47,6 +47,7 @@ _mailhatch()
         --max-inflight-bytes
         --max-body
         --max-recipients
+        --max-json-values
         --address-literals
         --max-connections
         --max-connections-per-address

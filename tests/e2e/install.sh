@@ -7,8 +7,8 @@ cd "$(dirname "$0")/../.."
 servers=build/servers
 
 # The libraries from libidn12 on are what Exim's and OpenSMTPD's programs load.
-packages="postfix dovecot-core dovecot-submissiond sasl2-bin libsasl2-modules python3 openssl prometheus haproxy nginx gcc
-    libc6-dev libssl-dev libidn12 libdb5.3 libevent-2.1-7 libgnutls-dane0 libnsl2 libpcre2-8-0 libpam0g zlib1g
+packages="postfix dovecot-core dovecot-submissiond sasl2-bin libsasl2-modules python3 openssl prometheus haproxy nginx
+    gcc libc6-dev libssl-dev libidn12 libdb5.3 libevent-2.1-7 libgnutls-dane0 libnsl2 libpcre2-8-0 libpam0g zlib1g
     libcrypt1"
 missing=""
 for package in $packages; do

@@ -266,7 +266,7 @@ class TestLargeOnes(Fault):
 
     def test_inflight_limit(self):
         """Bodies that are held count; who finds no room is told to come back."""
-        env = {"MAILHATCH_MAX_INFLIGHT_BYTES": str(30 * MIB)}
+        env = {"MAILHATCH_MAX_INFLIGHT_BYTES": str(32 * MIB)}
         with Gateway(env, args=["--sandbox"]) as g, contextlib.closing(harness.connect(g.api)) as s:
             s.sendall(head("application/json", 20 * MIB) + b"{")
             harness.wait_for(lambda: g.metric("mailhatch_inflight_bytes") >= 20 * MIB, what="room is reserved")

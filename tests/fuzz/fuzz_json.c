@@ -48,7 +48,8 @@ static void read_batch(const uint8_t *data, size_t n, const struct json_mail_par
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const struct json_mail_params json_params = {.max_recipients = 5, .has_relay = has_relay};
+    static const struct json_mail_params json_params = {
+        .max_recipients = 5, .max_json_values = 500, .has_relay = has_relay};
     static const struct mime_params params = {.id = "0193600d-5eed-7000-8000-0000000000aa"};
     struct json_mail_result r;
     struct mime_message m;

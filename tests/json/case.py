@@ -9,7 +9,7 @@ BASE = b'"from":"a@b.example","to":"c@d.example","text":"x"'  # a mail without i
 class Case:
     name: str
     document: bytes
-    status: int  # 400, 422, 501; 200: read
+    status: int  # 400, 413, 422, 501; 200: read
     problems: frozenset = frozenset()  # 422: all of "pointer code"
     says: tuple = ()  # 422: (pointer, words that its detail has)
     most: int = 0  # 422: at least so many problems are there, and `problems` are the kinds of code: not all are told
@@ -25,6 +25,11 @@ def bad(name, document, lenient=False):
 def wrong(name, document, *problems, says=(), status=422):
     """JSON, and these problems exactly: "pointer code"."""
     return Case(name, as_bytes(document), status, frozenset(problems), tuple(says))
+
+
+def too_many(name, document):
+    """More values than max_json_values; nothing is said about them."""
+    return Case(name, as_bytes(document), 413)
 
 
 def many(name, document, least, *codes):

@@ -27,6 +27,7 @@ from case import mail  # noqa: E402
 # How much longer a document may take than an ordinary one, and than one as long that is plain text. Nothing linear
 # comes near it, and what is quadratic is beyond it at a megabyte.
 TIMES_ORDINARY, TIMES_PLAIN = 100, 60
+MEMORY_MOST = 128  # MiB
 TRIES = 3  # the fastest counts: the machine may have other work
 
 
@@ -150,12 +151,20 @@ def check_message(case, answer, target):
 def check(case, target):
     """None, or what is wrong."""
     answer, seconds = target.ask(case.document, path=case.path)
-    code = {400: "invalid_json", 422: "validation_failed", 501: "not_implemented", 200: None}[case.status]
+    code = {
+        400: "invalid_json",
+        413: "payload_too_large",
+        422: "validation_failed",
+        501: "not_implemented",
+        200: None,
+    }[case.status]
     if (answer.status, answer.code) != (case.status, code):
         return "expected %s %s, got %r" % (case.status, code, answer)
     complaint = None
     if case.status == 400 and not re.search(r"line \d+, column \d+", answer.json["detail"]):
         complaint = "says no place: %s" % answer.json["detail"]
+    elif case.status == 413 and "max_json_values" not in answer.json["detail"]:
+        complaint = "names no setting: %s" % answer.json["detail"]
     elif case.status in (422, 501):
         complaint = check_problems(case, answer)
     elif case.status == 200:
@@ -166,6 +175,16 @@ def check(case, target):
             complaint = "took %.3f s, at most %.3f s for %d octets" % (
                 seconds, target.limit(case.document), len(case.document))  # fmt: skip
     return complaint
+
+
+def check_memory(gateway):
+    """None, or that it took too much at its peak. A sanitizer's own memory is not the program's."""
+    with open(harness.binary(), "rb") as f:
+        if re.search(rb"__[at]san_init", f.read()):
+            return None
+    with open("/proc/%d/status" % gateway.process.pid, encoding="ascii") as f:
+        peak = int(re.search(r"^VmHWM:\s+(\d+) kB$", f.read(), re.M)[1]) / 1024
+    return "%.0f MiB of memory at the peak, at most %d" % (peak, MEMORY_MOST) if peak > MEMORY_MOST else None
 
 
 def write(cases, directory):
@@ -205,6 +224,11 @@ def main():
                 print("FAIL %s: %.200r\n    %s" % (c.name, c.document, complaint[:1500]), flush=True)
             if gateway.process.poll() is not None:
                 break  # stop() says how it ended
+        else:
+            complaint = check_memory(gateway)
+            if complaint:
+                failed += 1
+                print("FAIL " + complaint, flush=True)
     print("JSON corpus: %d passed, %d failed" % (ran - failed, failed))
     return 1 if failed or not ran else 0
 

@@ -62,7 +62,8 @@ static int write_refusal(const struct json_mail_result *r)
 
 static int answer(char *json, size_t n)         /* takes json over */
 {
-    static const struct json_mail_params json_params = {.max_recipients = 1000, .has_relay = has_relay};
+    static const struct json_mail_params json_params = {
+        .max_recipients = 1000, .max_json_values = 100000, .has_relay = has_relay};
     struct json_mail_result r;
     struct mime_message m = {0};
     int rc = -1;

@@ -440,7 +440,7 @@ START_TEST(wishes)
         {"[]", OUTCOME_VALIDATION_FAILED, false, NULL},
         {"{", OUTCOME_INVALID_JSON, false, NULL},
     };
-    const struct json_mail_params params = {.max_recipients = 10, .has_relay = has_relay};
+    const struct json_mail_params params = {.max_recipients = 10, .max_json_values = 100, .has_relay = has_relay};
     size_t n = strlen(rows[_i].body);
     struct json_mail_result read;
     struct json_diagnose wish;

@@ -66,7 +66,7 @@ static int check_text(const char *json, size_t n, struct json_text *out)
 
     ck_assert_ptr_nonnull(copy);
     memcpy(copy, json, n);
-    rc = json_text_check(bytes_view(copy, n), out);
+    rc = json_text_check(bytes_view(copy, n), 10000000, out);
     free(copy);
     return rc;
 }
@@ -94,7 +94,7 @@ END_TEST
 
 START_TEST(test_invalid)
 {
-    static const struct json_mail_params params = {.max_recipients = 1};
+    static const struct json_mail_params params = {.max_recipients = 1, .max_json_values = 1000000};
     struct json_mail_result r;
     struct json_text t;
 
@@ -298,7 +298,8 @@ static bool has_relay(const void *ctx, const char *name)
 static struct json_mail_result read_mail(const char *json)
 {
     static char relay[] = "default";
-    const struct json_mail_params params = {.max_recipients = 3, .has_relay = has_relay, .ctx = relay};
+    const struct json_mail_params params = {
+        .max_recipients = 3, .max_json_values = 1000000, .has_relay = has_relay, .ctx = relay};
     struct json_mail_result r;
 
     read_copy(json, strlen(json), &params, &r);
