@@ -341,7 +341,7 @@ START_TEST(object_of_a_request)
                "\"detail\":\"1 field is wrong.\",\"hint\":\"Correct the fields named in errors.\",\"relay\":null,"
                "\"smtp\":null,\"tls\":null,\"recipients\":[],\"attempts\":[],"
                "\"errors\":[{\"pointer\":\"/to/1\",\"code\":\"invalid_address\","
-               "\"detail\":\"\\\"bob@\\\" has no domain.\"}],\"id\":null,\"request_id\":\"r1\","
+               "\"detail\":\"\\\"bob@\\\" has no domain.\"}],\"id\":null,\"request_id\":\"r1\",\"message_id\":null,"
                "\"name\":\"validation_failed\",\"message\":\"1 field is wrong.\",\"statusCode\":422}");
 }
 END_TEST
