@@ -127,8 +127,11 @@ def main():
         if failed:
             print("\n==== %s\n%s" % (name, output))
     failed = sum(r[2] for r in results)
-    print("%d passed, %d failed" % (sum(r[1] for r in results) - failed, failed))
-    return 1 if failed else 0
+    ran = sum(r[1] for r in results)
+    print("%d passed, %d failed" % (ran - failed, failed))
+    if not ran:
+        print("no test is called so: %s" % args.k, file=sys.stderr)
+    return 1 if failed or not ran else 0
 
 
 if __name__ == "__main__":
