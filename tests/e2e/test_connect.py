@@ -178,7 +178,7 @@ class TestCircuit(Fault):
             threads = [threading.Thread(target=lambda: answers.append(g.post(mail()))) for _ in range(5)]
             for t in threads:
                 t.start()
-            harness.wait_for(lambda: g.metric("mailhatch_waiting_requests") >= 5, what="five wait")
+            harness.wait_for(lambda: g.metric("mailhatch_waiting_mails") >= 5, what="five wait")
             go.set()
             for t in threads:
                 t.join(30)

@@ -42,6 +42,7 @@ static struct {
 } gateway;
 static struct noted noted[ANSWERS_MAX];
 static size_t n_noted, n_mails;
+static size_t n_closed;                 /* connections that spoke another protocol, or came to nothing */
 static char mails[ANSWERS_MAX][37];
 static char output[OUTPUT_MAX + 1];
 static size_t output_n;
@@ -54,6 +55,29 @@ int log_init(const char *format, const char *level, bool show_addresses)
     (void)level;
     (void)show_addresses;
     return 0;
+}
+
+void log_start(void)
+{
+}
+
+void log_write_through(void)
+{
+}
+
+void log_flush(unsigned stall_ms)
+{
+    (void)stall_ms;
+}
+
+uint64_t log_lines_dropped(void)
+{
+    return 0;
+}
+
+void log_plain(const char *text)
+{
+    (void)text;
 }
 
 bool log_is_on(enum log_level level)
@@ -81,6 +105,8 @@ void log_write(enum log_level level, const char *event, const char *msg, const s
     (void)msg;
     if (strcmp(event, "http") == 0 && n_noted < ANSWERS_MAX)
         note_request(fields);
+    if (strcmp(event, "connections") == 0)
+        n_closed++;
 }
 
 void log_mask_address(const char *email, char out[128])
@@ -104,6 +130,19 @@ struct engine *engine_new(const struct engine_params *p, char err_out[200])
     (void)p;
     (void)err_out;
     return calloc(1, sizeof(struct engine));
+}
+
+void engine_give_up(struct engine *e)
+{
+    (void)e;
+}
+
+struct relay_memory *engine_get_memory(struct engine *e, size_t relay, const struct relay_config *c)
+{
+    (void)e;
+    (void)relay;
+    (void)c;
+    return NULL;
 }
 
 int engine_reload(struct engine *e, const struct relay_config *const *relays, size_t n, char err_out[200])
@@ -218,8 +257,9 @@ void diagnosis_run_free(struct diagnosis_run *run)
     free(run);
 }
 
-struct diagnosis_runs *diagnosis_runs_new(void)
+struct diagnosis_runs *diagnosis_runs_new(struct service *s)
 {
+    (void)s;
     return calloc(1, 1);
 }
 
@@ -430,6 +470,8 @@ static void check_answers(void)
             break;
         if (status == 100)
             continue;
+        if (n == n_noted && status == 400 && n_closed == 1 && at == end)
+            break;                      /* to what was no request at all */
         if (n == n_noted || noted[n].status != status ||
             !bytes_equal(id, bytes_view_str(noted[n].id)))
             unreachable("an answer that is no request's");
@@ -455,13 +497,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         start();
         atexit(stop);
     }
-    n_noted = n_mails = output_n = 0;
-    if (!talk(data + 2, n - 2, data[0], data[1])) {
-        fprintf(stderr, "a connection without an end\n");
-        stop();
-        start();
-        return 0;
-    }
+    n_noted = n_mails = n_closed = output_n = 0;
+    if (!talk(data + 2, n - 2, data[0], data[1]))
+        unreachable("a connection without an end");
     check_answers();
     check_mails();
     return 0;

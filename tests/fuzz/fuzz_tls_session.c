@@ -434,6 +434,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     };
     struct world w = {.now = 1};
     struct secrets *secrets;
+    struct smtp_proofs proofs = {.n = 0};
 
     if (n < 1)
         return 0;
@@ -445,6 +446,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     p.one_flight_max = data[0] & 4 ? 65536 : 0;
     p.depth = data[0] & 8 ? 3 : 1;
     p.secrets = secrets = secrets_new(p.user, p.password);
+    p.proofs = &proofs;
     w.s = smtp_session_new(&p);
     w.server = SSL_new(server_contexts[!(data[0] & 16)]);
     SSL_set_bio(w.server, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));

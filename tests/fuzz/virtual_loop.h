@@ -15,7 +15,7 @@
 
 struct loop {
     int epfd;
-    struct loop_timer *timers[TIMERS_MAX];              /* t->slot - 1 is its index */
+    struct loop_timer *timers[TIMERS_MAX];              /* in no order */
     size_t n_timers;
     struct epoll_event batch[64];
     int batch_n, batch_at;
@@ -80,20 +80,23 @@ void loop_del(struct loop *l, struct loop_io *io)
 
 void loop_timer_clear(struct loop *l, struct loop_timer *t)
 {
-    if (!t->slot)
+    size_t i = 0;
+
+    if (!t->is_set)
         return;
-    l->timers[t->slot - 1] = l->timers[--l->n_timers];
-    l->timers[t->slot - 1]->slot = t->slot;
-    t->slot = 0;
+    while (l->timers[i] != t)
+        i++;
+    l->timers[i] = l->timers[--l->n_timers];
+    t->is_set = false;
 }
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due)
 {
-    if (!t->slot) {
+    if (!t->is_set) {
         if (l->n_timers == TIMERS_MAX)
             unreachable("too many timers");
         l->timers[l->n_timers++] = t;
-        t->slot = l->n_timers;
+        t->is_set = true;
     }
     t->due = due;
 }
