@@ -105,11 +105,25 @@ static void set_rate(struct parse *p, const char *value)
                  p->number, value);
 }
 
+static bool is_right(const char *word)
+{
+    static const char *const words[] = {"sender", "recipient", "relay", "scope", "rate"};
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (strcmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
+
 static void set_right(struct parse *p, const char *word, const char *value)
 {
     struct config_key *k = p->key;
 
-    if (!*value)
+    if (!is_right(word))
+        /* It is not shown: it may be half of a secret that has a blank in it, such as base64 with its padding. */
+        option_error(p->e, p->where, "key %zu: behind a blank stands none of sender=, recipient=, relay=, scope= and "
+                     "rate=", p->number);
+    else if (!*value)
         option_error(p->e, p->where, "key %zu: %s= is empty", p->number, word);
     else if (strcmp(word, "sender") == 0)
         add_address(p, &k->senders, value);
@@ -119,11 +133,8 @@ static void set_right(struct parse *p, const char *word, const char *value)
         add_word(&k->relays, strdup(value));
     else if (strcmp(word, "scope") == 0)
         add_scope(p, value);
-    else if (strcmp(word, "rate") == 0)
-        set_rate(p, value);
     else
-        option_error(p->e, p->where, "key %zu: %s= is none of sender=, recipient=, relay=, scope= and rate=",
-                     p->number, word);
+        set_rate(p, value);
 }
 
 /* Its digest, of a secret that is given plainly or as its digest already. */

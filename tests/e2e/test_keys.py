@@ -244,6 +244,16 @@ class TestMistakes(Keys):
             self.assertEqual(done[0], 2, line)
             self.assertIn(words, text(done[1]) + text(done[2]), line)
 
+    def test_half_a_secret_is_not_shown(self):
+        """A secret with a blank in it, whose second half ends as base64 does, or looks like a right."""
+        for half in ("bZ7uQk3vXw=", "bZ7uQk3vXw==", "bZ7uQk3vXw=x"):
+            line = "web:aB3dE5fG7hJ9kL2m " + half
+            for env in ({"MAILHATCH_API_KEYS": line}, {"MAILHATCH_API_KEYS_FILE": self.file(line + "\n")}):
+                done = run_program("check-config", env={"MAILHATCH_RELAY_URL": self.peer.url(), **env})
+                self.assertEqual(done[0], 2, half)
+                self.assertIn("none of sender=", text(done[1]) + text(done[2]))
+                self.assertNotIn("bZ7uQk3vXw", done[1] + done[2])
+
     def test_told_in_yaml(self):
         whole = {"name": "web", "hash": digest(SECRET)}
         for key, words in (
