@@ -116,10 +116,10 @@ fuzz-run: $(FUZZ:%=$(B)/tests/%)
 		$(B)/corpus/$$f $$(ls -d tests/fuzz/corpus/$${f#fuzz_} 2>/dev/null); done
 
 SOAK_SECONDS ?= 600
-soak: deps-test                         ## SOAK_SECONDS (600) of mails to relays that misbehave: their record against our answers (SOAK_SEED)
+soak: deps-test                         ## SOAK_SECONDS (600) of bad relays, cuts at each byte, kills, stops, reloads: the relays' record against our answers (SOAK_SEED, SOAK_ARGS)
 	@$(MAKE) --no-print-directory all
 	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) tests/soak/soak.py --bin $(B)/mailhatch $(SOAK_ARGS)
-soak-cut:                               ## the same with mails pipelined, and connections cut at random bytes
+soak-cut:                               ## bad relays only, with mails pipelined, and connections cut at random bytes
 	@$(MAKE) --no-print-directory soak SOAK_ARGS="--depth 8 --cut $(SOAK_ARGS)"
 
 soak-proxy: deps-test                   ## SOAK_SECONDS (600) of smuggling attempts and mails through nginx and haproxy

@@ -1,17 +1,22 @@
 """The short form of the soak test (tests/soak; `make soak` is the long one), and the test of its judge: a rig that
 cannot find a false answer proves nothing."""
+import concurrent.futures
 import io
 import pathlib
 import sys
+import types
 import unittest
 
 import harness
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "soak"))
 
+import cuts  # noqa: E402
 import relay  # noqa: E402
 import soak  # noqa: E402
 from client import Sent  # noqa: E402
+from cutter import Cut  # noqa: E402
+from kills import Ending, judge_unanswered  # noqa: E402
 from verify import compare  # noqa: E402
 
 TO = ("a@example.net", "b@example.net")
@@ -92,6 +97,57 @@ class TestRecord(unittest.TestCase):
         self.assertNotEqual(self.digest(b"", b"deja\r\n"), ("1@x", text))
 
 
+class TestUnanswered(unittest.TestCase):
+    TERM, KILL = Ending("term", 10.0, 12.0), Ending("kill", 10.0, 12.0)
+
+    def judged(self, ending, posted, ended, is_taken=False):
+        mail = asked(0)
+        mail.posted, mail.ended = posted, ended
+        return " ".join(judge_unanswered(mail, is_taken, [ending]))
+
+    def test_what_may_stay_without_an_answer(self):
+        self.assertEqual(self.judged(self.KILL, 9.0, 12.1, True), "")
+        self.assertEqual(self.judged(self.KILL, 0.0, 10.1), "")
+        self.assertEqual(self.judged(self.TERM, 11.0, 12.1), "")
+
+    def test_what_may_not(self):
+        self.assertIn("before SIGTERM", self.judged(self.TERM, 9.0, 12.1))
+        self.assertIn("while it drained", self.judged(self.TERM, 11.0, 12.1, True))
+        self.assertIn("nothing had ended it", self.judged(self.KILL, 5.0, 6.0))
+        self.assertIn("nothing had ended it", self.judged(self.KILL, 13.0, 14.0))
+
+
+class TestCutJudge(unittest.TestCase):
+    """Of a lane that was measured: the first mail's body ends with octet 500, and the relay's 354 with octet 90."""
+
+    def judged(self, place, outcome, seen, how="fin", side="in", is_cut=True, was_cut=False, n_out=60):
+        rig = types.SimpleNamespace(options=types.SimpleNamespace(seed="1"), requests=cuts.Requests("1"))
+        lane = cuts.Lane(rig, place, 0)
+        lane.lengths = cuts.Lengths(900, 200, [500, 900], [90, 150])
+        link = types.SimpleNamespace(is_cut=is_cut, seen=bytearray(seen), n_out=n_out)
+        mail = sent() if outcome == "sent" else failed(outcome)
+        return " ".join(lane.judge(Cut(side, 1, how), link, 0, mail, was_cut))
+
+    def test_over_tls_by_length(self):
+        self.assertEqual(self.judged("sealed", "unknown", 500), "")
+        self.assertEqual(self.judged("sealed", "not_sent", 300), "")
+        self.assertEqual(self.judged("sealed", "unknown", 300, "rst", "out", n_out=90), "")
+        self.assertIn("had not gone", self.judged("sealed", "unknown", 300))
+        self.assertIn("had not gone", self.judged("sealed", "unknown", 300, "rst", "out", n_out=60))
+        self.assertIn("had gone", self.judged("sealed", "not_sent", 500))
+
+    def test_plain_by_what_was_seen(self):
+        whole = b"DATA\r\nMessage-ID: <1@x>\r\n\r\nend 00000001\r\n"
+        self.assertEqual(self.judged("plain", "unknown", whole), "")
+        self.assertIn("had gone", self.judged("plain", "not_sent", whole))
+        self.assertIn("had not gone", self.judged("plain", "unknown", whole[:-1]))
+
+    def test_what_was_not_cut_is_sent(self):
+        self.assertEqual(self.judged("plain", "sent", b"", is_cut=False), "")
+        self.assertIn("was whole", self.judged("plain", "not_sent", b"", is_cut=False))
+        self.assertIn("was whole", self.judged("plain", "unknown", b"", was_cut=True))
+
+
 class TestSoak(unittest.TestCase):
     def soak(self, *argv):
         out = io.StringIO()
@@ -99,10 +155,25 @@ class TestSoak(unittest.TestCase):
         self.assertTrue(good, out.getvalue())
 
     def test_soak(self):
-        self.soak("--seconds", "12")
+        self.soak("--storm", "--seconds", "12")
 
     def test_cut_at_random_bytes(self):
         self.soak("--seconds", "7", "--depth", "8", "--cut")
+
+    def test_short_forms(self):
+        """All at once: they mostly wait."""
+        harness.certs()
+        forms = (
+            ("--cut-each-byte", "--stride", "127", "--seconds", "5"),
+            ("--only", "piped:in:70:rst", "--seconds", "5"),
+            ("--kills", "--seconds", "4"),
+            ("--stops", "--seconds", "4"),
+            ("--reloads", "--seconds", "4"),
+        )
+        with concurrent.futures.ThreadPoolExecutor(len(forms)) as threads:
+            for form, run in [(form, threads.submit(self.soak, *form)) for form in forms]:
+                with self.subTest(form=form):
+                    run.result()
 
 
 if __name__ == "__main__":

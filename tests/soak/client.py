@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import random
+import time
 import urllib.parse
 
 from relay import digest_of, text_digest
@@ -32,6 +33,8 @@ class Sent:
     size: int
     status: int = 0
     answer: dict = None
+    posted: float = 0.0  # when the kernel had taken the last of the request; 0.0: never
+    ended: float = 0.0  # when the answer was there, or the connection was lost
 
     @property
     def outcome(self):
@@ -61,12 +64,12 @@ class Mails:
         top = self.largest if self.rng.random() < 0.1 else min(self.largest, 60000)
         return int(SMALLEST * (top / SMALLEST) ** self.rng.random())
 
-    def make(self):
-        """(Sent, path, content type, body)"""
+    def make(self, relay=None):
+        """(Sent, path, content type, body). `relay`: or whichever comes."""
         self.count += 1
         n, rng = self.count, self.rng
         kind = rng.choices(("text", "accents", "raw", "file"), (50, 15, 20, 15))[0]
-        size, relay = self.size(), rng.choice(self.relays)
+        size, relay = self.size(), relay or rng.choice(self.relays)
         message_id = "%d.%s@soak.example.org" % (n, self.seed)
         sender = "bounce+%d@example.org" % n
         recipients = tuple("r%d.%d@example.net" % (i, n) for i in range(rng.choice((1, 1, 1, 2, 3, 6))))
@@ -113,6 +116,8 @@ class Mails:
 class Client:
     """One kept connection, one request at a time. Now and then it leaves without waiting for the answer."""
 
+    head = ""  # further lines of each request's head
+
     def __init__(self, address, mails, leaves=0.01):
         self.host, port = address.rsplit(":", 1)
         self.port, self.mails, self.leaves = int(port), mails, leaves
@@ -136,11 +141,15 @@ class Client:
             self.writer.close()
         self.reader = self.writer = None
 
-    async def send(self, sent, path, kind, body):
-        head = "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (
-            path, kind, len(body))
+    async def open(self):
         if not self.writer:
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port, limit=1 << 20)
+            self.writer.transport.set_write_buffer_limits(0)
+
+    async def send(self, sent, path, kind, body):
+        head = "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n" % (
+            path, kind, len(body), self.head)
+        await self.open()
         self.writer.write(head.encode() + body)
         if self.mails.rng.random() < self.leaves:
             await asyncio.sleep(self.mails.rng.random() * 0.05)
@@ -148,10 +157,13 @@ class Client:
             return
         try:
             await self.writer.drain()
+            sent.posted = time.monotonic()
             sent.status, sent.answer = await self.answer()
         except (OSError, EOFError) as e:
             self.close()
             raise NoAnswer("%r: %r" % (sent, e)) from e
+        finally:
+            sent.ended = time.monotonic()
 
     async def answer(self):
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -160,6 +172,30 @@ class Client:
         if fields.get("connection") == "close":
             self.close()
         return int(head.split()[1]), json.loads(body)
+
+
+class Patient(Client):
+    """One that lives on when mailhatch dies: what it got no answer to has `status` 0."""
+
+    def __init__(self, address, mails):
+        super().__init__(address, mails, leaves=0)
+
+    async def run(self, until, done):
+        while not until.is_set():
+            try:
+                await self.open()
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            sent, *request = self.mails.make()
+            self.running = sent
+            with contextlib.suppress(NoAnswer):
+                await self.send(sent, *request)
+            self.running = None
+            done(sent)
+            if sent.status >= 500:
+                await asyncio.sleep(0.02)
+        self.close()
 
 
 async def get(address, path):

@@ -98,6 +98,7 @@ class Session:
         self.manners = relay.manners
         self.buffer, self.received, self.sent = bytearray(), 0, 0
         self.mail, self.mails, self.last, self.ending = None, 0, None, None
+        self.sealed = relay.tls_mode == "implicit"
         roll, m = self.rng.random, self.manners
         self.slow = roll() < m.slow_session
         self.limit = self.rng.randint(1, 30) if roll() < m.limited_session else None
@@ -141,6 +142,8 @@ class Session:
             await self.writer.drain()
 
     def send(self, line):
+        if self.writer.is_closing():
+            raise Gone
         data = line.encode() + b"\r\n"
         if self.cut_out is not None and self.sent + len(data) >= self.cut_out and not self.relay.calm:
             self.writer.write(data[: max(self.cut_out - self.sent, 0)])
@@ -222,7 +225,7 @@ class Session:
 
     async def run(self):
         if not await self.fault("banner"):
-            self.send("220 %s.test ESMTP" % self.relay.name)
+            self.send("220 %s.test ESMTP%s" % (self.relay.name, self.relay.greeting(self.number)))
         while True:
             line = await self.line()
             verb = line.split(" ")[0].lower()
@@ -236,8 +239,19 @@ class Session:
         self.mail = None
         if await self.fault("ehlo"):
             return
-        lines = [self.relay.name + ".test", *self.relay.caps] + (["AUTH PLAIN"] if self.relay.tls else [])
+        lines = [self.relay.name + ".test", *self.relay.caps, *self.offers()]
         self.send("\r\n".join("250%s%s" % (" " if i + 1 == len(lines) else "-", s) for i, s in enumerate(lines)))
+
+    def offers(self):
+        if not self.relay.tls:
+            return []
+        return ["AUTH PLAIN"] if self.sealed else ["STARTTLS"]
+
+    async def on_starttls(self, line):
+        self.send("220 2.0.0 go")
+        await self.writer.start_tls(self.relay.tls)
+        self.sealed = True
+        self.buffer.clear()
 
     async def on_auth(self, line):
         if await self.fault("auth"):
@@ -246,7 +260,7 @@ class Session:
         if len(words) < 3:
             self.send("334 ")
             words.append(await self.line())
-        good = base64.b64decode(words[2]).split(b"\0")[2].decode() == self.relay.password
+        good = base64.b64decode(words[2]).split(b"\0")[2].decode() in self.relay.passwords
         self.send("235 2.7.0 welcome" if good else "535 5.7.8 no")
 
     async def on_mail(self, line):
@@ -362,20 +376,31 @@ class Session:
 
 class Relay:
     """`sticky`: as Exim 4.96, a body refused for want of recipients leaves the transaction open until RSET. `tls`: an
-    ssl.SSLContext, from the first byte, with AUTH."""
+    ssl.SSLContext, from the first byte or, with `starttls`, after STARTTLS; with AUTH. `strange`: each session is
+    another server's, as far as its greeting tells."""
 
-    def __init__(self, name, seed, caps, manners, tls=None, password="", sticky=False, max_recipients=0):
+    def __init__(self, name, seed, caps, manners, tls=None, password="", sticky=False, max_recipients=0,
+                 starttls=False, strange=False):
         self.name, self.seed, self.caps, self.manners, self.tls = name, seed, caps, manners, tls
-        self.password, self.sticky, self.max_recipients = password, sticky, max_recipients
+        self.password, self.sticky, self.max_recipients, self.strange = password, sticky, max_recipients, strange
+        self.passwords = {password}
+        self.tls_mode = "none" if not tls else "starttls" if starttls else "implicit"
         self.rng = random.Random("%s/%s" % (seed, name))
         self.record, self.faults, self.sessions = [], collections.Counter(), {}
         self.calm, self.port, self.server, self.opened = False, None, None, 0
         self.behind = 0  # mails taken when more was here already than their body
 
+    def greeting(self, number):
+        """Letters, not digits: in numbers mailhatch sees no other server."""
+        if not self.strange:
+            return ""
+        return " " + "".join(chr(ord("a") + number // 26**i % 26) for i in range(5))
+
     async def start(self):
         for port in [self.port] if self.port else self.rng.sample(PORTS, 200):
             with contextlib.suppress(OSError):
-                self.server = await asyncio.start_server(self.serve, "127.0.0.1", port, limit=1 << 18, ssl=self.tls,
+                self.server = await asyncio.start_server(self.serve, "127.0.0.1", port, limit=1 << 18,
+                                                         ssl=self.tls if self.tls_mode == "implicit" else None,
                                                          reuse_address=True)
                 self.port = port
                 return True
