@@ -44,6 +44,11 @@ class Sent:
             return self.answer["status"]
         return self.answer.get("delivery") or "?"
 
+    def told(self):
+        """One line of the answer."""
+        a = self.answer or {}
+        return "%s%s" % (self.outcome, "".join(" %s=%r" % (k, a[k]) for k in ("code", "stage", "detail") if k in a))
+
     def fates(self):
         """{recipient: accepted, not_sent, rejected or unknown}, as the answer has it."""
         if not self.status:

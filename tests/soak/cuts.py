@@ -6,16 +6,17 @@ import contextlib
 import random
 import time
 
-import harness
 from client import Client, NoAnswer
 from cutter import Cut, Cutter, reset
 from relay import CALM, LOCKSTEP, ONE_FLIGHT, PIPELINED, Relay
 from small import KINDS, Requests
-from rig import Rig, server_context
+from rig import Rig, harness, server_context
 from verify import compare
 
 # name: (extensions, how TLS begins, are session tickets given, is each session another server's, does its length tell)
 PLACES = {
+    "large": (LOCKSTEP, "none", False, False, True),  # the first mail is more than the kernel takes at once
+    "largechunks": (ONE_FLIGHT, "none", False, False, True),
     "plain": (LOCKSTEP, "none", False, False, True),
     "piped": (PIPELINED, "none", False, False, True),
     "flight": (ONE_FLIGHT, "none", False, False, True),  # both mails go in one flight
@@ -25,6 +26,7 @@ PLACES = {
     "starttls": (PIPELINED, "starttls", False, False, True),
     "tickets": (ONE_FLIGHT, "implicit", True, False, False),
 }
+LARGE, LARGE_CUTS = 8000000, 40  # octets; so few of them are cut after
 LANES = 6  # side by side, for each place: after a failed session a relay has a quarter of a second's peace
 FEW_LANES, LONG_STRIDE = 2, 20  # a stride as long as that leaves so little to do
 HTTP_LANES = 8
@@ -40,39 +42,43 @@ class Lane:
     def __init__(self, rig, place, number):
         caps, mode, tickets, strange, self.is_exact = PLACES[place]
         tls = None if mode == "none" else server_context(tickets)
-        self.rig, self.place = rig, place
+        self.rig, self.place, self.size = rig, place, LARGE if place.startswith("large") else 0
         self.relay = Relay("%s%d" % (place, number), rig.options.seed, caps, CALM, tls, harness.PASSWORD if tls else "",
                            starttls=mode == "starttls", strange=strange)
         self.cutter, self.client, self.lengths = Cutter(self.relay), None, None
 
-    async def mail(self, recipients):
-        sent, *request = self.rig.requests.make("json", self.relay.name, recipients)
+    async def mail(self, recipients, size=0):
+        sent, *request = self.rig.requests.make("json", self.relay.name, recipients, size)
         with contextlib.suppress(NoAnswer):
             await self.client.send(sent, *request)
         return sent
 
     async def exchange(self, cut):
-        """Two mails: (sent, was the connection cut before), twice; and the connection that was to be cut."""
+        """Two mails: (sent, was the connection cut before), twice; and the connection that was to be cut, whose `ends`
+        are the octets that had been seen when each was answered."""
         self.cutter.armed = cut
-        first = await self.mail(1)
+        first = await self.mail(1, self.size)
         before = bool(self.cutter.links and self.cutter.links[0].is_cut)
         ends = [len(link.seen) for link in self.cutter.links[:1]]
         second = await self.mail(2)
         ends += [len(link.seen) for link in self.cutter.links[:1]]
         links = await self.cutter.hang_up()
-        return ((first, False), (second, before)), links[0] if links else None, ends
+        link = links[0] if links else None
+        if link:
+            link.ends = ends
+        return ((first, False), (second, before)), link
 
     async def measure(self):
         """The lengths of an uncut conversation, when all is known of the relay that there is to know."""
         self.client = Client(self.rig.gateway.api, self.rig.mails, leaves=0)
         for _ in range(3):
             mark = len(self.relay.record)
-            mails, link, ends = await self.exchange(None)
+            mails, link = await self.exchange(None)
             self.note(None, mails, mark)
             if any(sent.outcome != "sent" for sent, _ in mails):
                 raise AssertionError("an uncut conversation with %s failed: %r" % (self.relay.name, mails))
-        let_go = [next(n_out for seen, n_out in link.trace if seen >= end) for end in ends]
-        self.lengths = Lengths(len(link.seen), link.n_out, ends, let_go)
+        let_go = [next(n_out for seen, n_out in link.trace if seen >= end) for end in link.ends]
+        self.lengths = Lengths(len(link.seen), link.n_out, link.ends, let_go)
 
     def note(self, cut, mails, mark):
         """All found wrong by the record, and the mails to the rig."""
@@ -81,18 +87,18 @@ class Lane:
             if not sent.status:
                 self.rig.complain("%s: no answer to %r" % (self.name(cut), sent))
         for what, sent, _ in compare([sent for sent, _ in mails], self.relay.record[mark:]):
-            self.rig.complain("%s: %s: %r" % (self.name(cut), what, sent))
+            self.rig.complain("%s: %s: mail %d, %s" % (self.name(cut), what, sent.number, sent.told()))
 
     def name(self, cut):
         return "%s:%s" % (self.place, "uncut" if not cut else "%s:%d:%s" % cut)
 
     async def run(self, cut):
         mark = len(self.relay.record)
-        mails, link, _ = await self.exchange(cut)
+        mails, link = await self.exchange(cut)
         self.note(cut, mails, mark)
         for n, (sent, was_cut) in enumerate(mails):
             for what in self.judge(cut, link, n, sent, was_cut):
-                self.rig.complain("%s: %s: %r" % (self.name(cut), what, sent))
+                self.rig.complain("%s: %s: mail %d, %s" % (self.name(cut), what, sent.number, sent.told()))
 
     def judge(self, cut, link, n, sent, was_cut):
         """What the record does not show: an `unknown` of a mail that had not gone, and the other way round."""
@@ -101,9 +107,12 @@ class Lane:
             yield "its connection was whole, and the mail was not sent"
         if was_cut or not is_cut:
             return
+        if n and link.ends[0] < self.lengths.gone[0] - SLACK:
+            n = 0  # the first mail went another way
         whole = self.is_whole(link, n, sent)
         if sent.outcome == "unknown" and whole is False and not self.may_have_raced(cut, link, n):
-            yield "the body had not gone, and the outcome is unknown"
+            yield "the body had not gone (%d octets seen, it ends with %d), and the outcome is unknown" % (
+                len(link.seen), self.lengths.gone[n])
         if sent.outcome == "not_sent" and whole and cut.how == "fin" and self.is_exact:
             yield "the body had gone, and it is told as not sent"
 
@@ -113,12 +122,13 @@ class Lane:
             if not self.is_exact:
                 return None
             return len(link.seen) >= self.lengths.gone[n] - SLACK
-        at = bytes(link.seen).find(b"<%s>" % sent.message_id.encode())
+        at = link.seen.find(b"<%s>" % sent.message_id.encode())
         return at >= 0 and link.seen.find(self.rig.requests.last_line(sent) + b"\r\n", at) >= 0
 
     def may_have_raced(self, cut, link, n):
-        """A body that was let go by the last octets before an RST may have left just after the last look."""
-        return cut.how == "rst" and cut.side == "out" and (
+        """A body that was let go by the last octets before an RST may have left just after the last look, and a large
+        one is on its way whatever happens."""
+        return cut.how == "rst" and (self.size or cut.side == "out") and (
             not self.is_exact or link.n_out >= self.lengths.let_go[n] - SLACK)
 
 
@@ -126,11 +136,15 @@ class Cuts(Rig):
     def __init__(self, options, out):
         super().__init__(options, out)
         self.requests = Requests(options.seed)
-        self.lanes = {place: [Lane(self, place, n) for n in range(self.n_lanes())] for place in PLACES}
+        places = [options.only.split(":")[0]] if options.only else PLACES
+        self.lanes = {place: [Lane(self, place, n) for n in range(self.n_lanes(place))] for place in places
+                      if place in PLACES}
         self.http = Relay("http", options.seed, ONE_FLIGHT, CALM)
 
-    def n_lanes(self):
-        return 1 if self.options.only else FEW_LANES if self.options.stride > LONG_STRIDE else LANES
+    def n_lanes(self, place):
+        if self.options.only or place.startswith("large"):
+            return 1
+        return FEW_LANES if self.options.stride > LONG_STRIDE else LANES
 
     def make_relays(self):
         return [lane.relay for lanes in self.lanes.values() for lane in lanes] + [self.http]
@@ -166,7 +180,8 @@ class Cuts(Rig):
         for place, lanes in self.lanes.items():
             lengths = lanes[0].lengths
             for side, n in (("in", lengths.n_in), ("out", lengths.n_out)):
-                found += [(place, side, after, how) for after in range(n + 1) for how in ("fin", "rst")]
+                step = n // LARGE_CUTS if lanes[0].size and side == "in" else 1
+                found += [(place, side, after, how) for after in range(0, n + 1, step) for how in ("fin", "rst")]
         for kind in KINDS:
             n = len(self.requests.wire(kind, *self.requests.make(kind, "http", 1)[1:]))
             found += [("http", kind, after, how) for after in range(n + 1) for how in ("fin", "rst")]

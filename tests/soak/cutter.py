@@ -121,19 +121,19 @@ class Cutter:
         self.port = self.server.sockets[0].getsockname()[1]
 
     def is_quiet(self):
-        return not self.relay.sessions and all(link.is_over for link in self.links)
+        is_over = all(link.is_over for link in self.links) and all(task.done() for task in self.tasks)
+        return is_over and not self.relay.sessions
 
     async def hang_up(self):
         """Ends all connections, so that the next mail opens one; the links there were, the oldest first."""
-        for link in self.links:
-            if not link.is_cut and not link.is_over:
-                link.transport.close()
         end = asyncio.get_running_loop().time() + 15
         while not self.is_quiet():
+            for link in self.links:
+                if not link.is_cut and not link.is_over:
+                    link.transport.close()
             if asyncio.get_running_loop().time() > end:
                 raise AssertionError("connections of relay %s do not end" % self.relay.name)
             await asyncio.sleep(0.001)
-        await asyncio.gather(*self.tasks)
         links, self.links, self.tasks = self.links, [], []
         return links
 

@@ -6,10 +6,9 @@ import random
 import signal
 import time
 
-import harness
 from client import Patient
 from relay import LOCKSTEP, ONE_FLIGHT, PIPELINED, Manners, Relay
-from rig import Rig, environment, server_context
+from rig import Rig, environment, harness, server_context
 
 # Answers that take their time, so that there is always something under way; nothing else is wrong with these relays.
 SLOW = Manners(0, 0, 0, 0, 0.15, 0, 0, 0, 1, 0, False, stall_seconds=(0.0, 0.3))

@@ -6,10 +6,9 @@ import random
 import signal
 import time
 
-import harness
 from client import Client
 from relay import CALM, LOCKSTEP, ONE_FLIGHT, PIPELINED, Manners, Relay
-from rig import Rig, put, server_context
+from rig import Rig, harness, put, server_context
 
 SLOW = Manners(0, 0, 0, 0, 0.05, 0, 0, 0, 1, 0, False, stall_seconds=(0.0, 0.1))
 PASSWORDS = ("the-first-Passw0rd", "the-second-Passw0rd")

@@ -9,17 +9,18 @@ from relay import text_digest
 KINDS = ("json", "chunked", "gzip", "urlencoded", "multipart", "raw")
 BOUNDARY = "cut-here"
 CHUNK = 90
+FILLER = "The quick brown fox jumps over the lazy dog, again and again, until it is tired.\n"
 
 
 class Requests:
     def __init__(self, seed):
         self.seed, self.count = seed, 0
 
-    def make(self, kind, relay, recipients):
-        """(Sent, path, content type, body)"""
+    def make(self, kind, relay, recipients, size=0):
+        """(Sent, path, content type, body). `size`: octets of further text, for one that is not small."""
         self.count += 1
         n = self.count
-        text = "A line.\n.\n..a dot\nend %08d\n" % n
+        text = FILLER * (size // len(FILLER)) + "A line.\n.\n..a dot\nend %08d\n" % n
         to = tuple("r%d.%08d@example.net" % (i, n) for i in range(recipients))
         sent = Sent(n, relay, kind, "%08d.%s@soak.example.org" % (n, self.seed), "bounce+%08d@example.org" % n, to,
                     text_digest(text.encode()), len(text))

@@ -3,10 +3,9 @@ import asyncio
 import random
 import signal
 
-import harness
 from client import Client
 from relay import CALM, LOCKSTEP, ONE_FLIGHT, PIPELINED, Manners, Relay
-from rig import LAG_SECONDS, Rig, server_context
+from rig import LAG_SECONDS, Rig, harness, server_context
 
 TIMEOUTS = {
     "command_timeout": "1s", "final_reply_timeout": "1s", "write_timeout": "2s", "banner_timeout": "1s",

@@ -1,7 +1,6 @@
 """Mails of all sizes to relays that misbehave by a seeded plan; with --cut, few sessions, cut at random bytes."""
-import harness
 from relay import CALM, LOCKSTEP, ONE_FLIGHT, PIPELINED, Manners, Relay
-from rig import Rig, server_context
+from rig import Rig, harness, server_context
 
 TIMEOUTS = {
     "command_timeout": "2s", "final_reply_timeout": "2s", "write_timeout": "2s", "banner_timeout": "2s",
