@@ -124,7 +124,7 @@ class TestCutJudge(unittest.TestCase):
         rig = types.SimpleNamespace(options=types.SimpleNamespace(seed="1"), requests=cuts.Requests("1"))
         lane = cuts.Lane(rig, place, 0)
         lane.lengths = cuts.Lengths(900, 200, [500, 900], [90, 150])
-        link = types.SimpleNamespace(is_cut=is_cut, seen=bytearray(seen), n_out=n_out, ends=[len(seen)])
+        link = types.SimpleNamespace(is_cut=is_cut, seen=bytearray(seen), n_out=n_out, ends=[500])
         mail = sent() if outcome == "sent" else failed(outcome)
         return " ".join(lane.judge(Cut(side, 1, how), link, 0, mail, was_cut))
 
