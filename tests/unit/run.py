@@ -19,6 +19,7 @@ def run(program):
         done = subprocess.run(
             [os.path.abspath(program)],
             cwd=ROOT,
+            env={"CK_DEFAULT_TIMEOUT": "60", **os.environ},  # of one test; a sanitizer's takes its time
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
