@@ -103,9 +103,9 @@ check-deb: $(B)/mailhatch               ## the Debian package: built, installed,
 ASAN := B=build/asan MIME_MAILS=1500 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" OPT="-O1 -g"
 TSAN := B=build/tsan SAN="-fsanitize=thread" OPT="-O1 -g"
 check-asan: deps-test                   ## the suite under AddressSanitizer and UBSan
-	@$(MAKE) --no-print-directory $(ASAN) check-unit check-mime check-json check-e2e
+	@set -e; for part in check-unit check-mime check-json check-e2e; do $(MAKE) --no-print-directory $(ASAN) $$part; done
 check-tsan: deps-test                   ## the suite under ThreadSanitizer
-	@$(MAKE) --no-print-directory $(TSAN) check-unit check-e2e
+	@set -e; for part in check-unit check-e2e; do $(MAKE) --no-print-directory $(TSAN) $$part; done
 
 fuzz: deps-test                         ## libFuzzer on each parser and on whole HTTP requests, FUZZ_SECONDS (60) each
 	@$(MAKE) --no-print-directory B=build/fuzz CC=clang OPT="-O1 -g" HARD= \

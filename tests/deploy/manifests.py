@@ -76,6 +76,8 @@ class Mounted:
                 files = (secrets or {})[volume["secret"]["secretName"]]
             for name, text in files.items():
                 (there / name).write_text(text)
+                if "secret" in volume:
+                    (there / name).chmod(0o400)  # of the pod's group there; here the file is our own
             self.paths[mount["mountPath"]] = str(there)
         for path in self.directory.rglob("*.yaml"):       # the configuration names the secrets' files
             path.write_text(self.here(path.read_text()))
