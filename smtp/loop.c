@@ -25,6 +25,7 @@ struct loop {
     bool has_grace;                     /* one at a time, or whoever is always late would never see a timer */
     size_t n_io;                        /* descriptors that are added */
     unsigned full_batches;              /* in a row: there may be more that is ready */
+    bool is_late;                       /* see loop_is_late */
     struct loop_timer *timers;          /* the one that is due first */
     struct epoll_event batch[BATCH];
     int batch_n, batch_at;
@@ -236,6 +237,13 @@ void loop_stop(struct loop *l)
     wake(l);
 }
 
+bool loop_is_late(const struct loop *l)
+{
+    return l->is_late;
+}
+
+/* The first letter's poster wakes the loop once it lies there, so epoll_wait saw all that was ready before it. One
+ * behind it may have come at any time since. */
 static void run_mailbox(struct loop *l)
 {
     struct loop_msg *m, *next;
@@ -246,6 +254,8 @@ static void run_mailbox(struct loop *l)
     l->last = &l->first;
     l->awake = false;
     pthread_mutex_unlock(&l->lock);
+    if (m && m->next)
+        l->is_late = true;
     for (; m; m = next) {
         next = m->next;                 /* on_msg may free m */
         m->on_msg(m);
@@ -310,6 +320,7 @@ static int look(struct loop *l, int ms)
     if (n < 0 && errno != EINTR)
         return -1;
     l->now = clock_us() / 1000;
+    l->is_late = n == BATCH;            /* there may be more that is ready */
     if (ms >= 0)
         note_pause(l, l->now, l->looked_at + (uint64_t)ms);
     if (n < 0)

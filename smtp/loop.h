@@ -56,6 +56,10 @@ void loop_post(struct loop *l, struct loop_msg *m);
  * flushing). Returns the longest wait it allows in ms, -1 for any. One hook a loop. */
 void loop_set_before_wait(struct loop *l, int (*before_wait)(void *ctx), void *ctx);
 
+/* True: of what is being handed out, a letter may have come after the loop last asked what is ready. Who counts on
+ * having seen what came before that letter must look for itself. */
+bool loop_is_late(const struct loop *l);
+
 uint64_t loop_now(const struct loop *l);                        /* ms, read once per wake-up */
 uint64_t clock_us(void);                                        /* CLOCK_MONOTONIC in µs, read now */
 #endif

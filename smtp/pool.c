@@ -8,7 +8,8 @@
 
 #define MANY 64                         /* sessions: up to here 2 MB of TLS buffers are nothing */
 #define LATE_MS 600000                  /* how long an unknown mail's session waits for the reply */
-#define LOOK_AFTER_MS 1000              /* a session idle for less has just been watched by the loop: no extra read */
+#define LOOK_AFTER_MS 1000      /* a session idle for less has just been watched by the loop: no extra read, unless a
+                                 * mail may have come after the loop's last look */
 
 void pool_mark_dirty(struct pool *p)
 {
@@ -254,7 +255,7 @@ static struct pool_conn *take_idle(struct pool *p)
     struct pool_conn *pc;
 
     while ((pc = pool_first(p, POOL_IDLE))) {
-        if (pool_now(p) - pc->idle_since < LOOK_AFTER_MS)
+        if (pool_now(p) - pc->idle_since < LOOK_AFTER_MS && !loop_is_late(p->p.loop))
             return pc;
         conn_look(pc->conn);
         if (pool_pump(pc) && pc->state == POOL_IDLE)

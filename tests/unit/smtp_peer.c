@@ -394,6 +394,15 @@ struct peer *peer_start(const struct peer_rule *rules, size_t n, const char *tls
     return p;
 }
 
+void peer_hang_up(struct peer *p)
+{
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; i < p->n_guests; i++)
+        if (!p->guests[i]->over)
+            shutdown(p->guests[i]->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&p->lock);
+}
+
 void peer_stop(struct peer *p)
 {
     shutdown(p->fd, SHUT_RDWR);
@@ -401,11 +410,9 @@ void peer_stop(struct peer *p)
     close(p->fd);
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
-    for (int i = 0; i < p->n_guests; i++)
-        if (!p->guests[i]->over)
-            shutdown(p->guests[i]->fd, SHUT_RDWR);
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
+    peer_hang_up(p);
     for (int i = 0; i < p->n_guests; i++) {
         pthread_join(p->guests[i]->thread, NULL);
         free(p->guests[i]);

@@ -31,6 +31,7 @@ struct peer *peer_start(const struct peer_rule *rules, size_t n, const char *tls
 void peer_stop(struct peer *p);         /* closes all, joins all */
 uint16_t peer_port(const struct peer *p);
 void peer_release(struct peer *p);      /* lets one held reply go */
+void peer_hang_up(struct peer *p);      /* ends all connections there are */
 void peer_wait_held(struct peer *p);    /* until a body is held */
 void peer_wait_closed(struct peer *p, int n);           /* until n connections have ended */
 int peer_connections(struct peer *p);
