@@ -161,7 +161,7 @@ class TestSoak(unittest.TestCase):
         self.soak("--seconds", "7", "--depth", "8", "--cut")
 
     def test_short_forms(self):
-        """Side by side: they mostly wait. Kills, stops and reloads are for make soak: they want a machine of their own."""
+        """Side by side: they mostly wait. Kills, stops and reloads want a machine of their own: make soak has them."""
         harness.certs()
         forms = (
             ("--cut-each-byte", "--stride", "127", "--seconds", "5"),
